@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_FACTS_H
+#define CORE_FACTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+
+enum network {
+	NETWORK_TCP,
+	NETWORK_UDP,
+};
+
+/* What the client speaks.  UNKNOWN: nothing seen yet.  OTHER: seen, and none of those we name. */
+enum protocol {
+	PROTOCOL_UNKNOWN,
+	PROTOCOL_OTHER,
+	PROTOCOL_TLS,
+	PROTOCOL_HTTP,
+	PROTOCOL_DNS,
+};
+
+/**
+ * struct facts - all that is known about a flow so far
+ * @network:	always known
+ * @client:	who dialled; always known once the flow exists
+ * @target:	whom the client asked for; .family 0 until a learner knows
+ * @listener:	index of the listener in the configuration, always known
+ * @protocol:	PROTOCOL_UNKNOWN until the client's first bytes are understood
+ * @host:	name the client asked for (SNI, Host, SOCKS name), lower case, without a
+ *		trailing dot or port; NULL while unknown.  Owned by the flow
+ * @alpn:	protocols the ClientHello offers, comma separated; NULL if none.  Owned by the flow
+ * @http:	request line of the first request, NULL if none.  Owned by the flow
+ * @tls_version: highest version the ClientHello offers (0x0304 is TLS 1.3), 0 if unknown
+ * @ech:	the ClientHello carries encrypted_client_hello: @host may be a decoy
+ * @settled:	no learner will add anything: what is unknown now stays unknown
+ *
+ * Unknown is a state of its own: it satisfies no condition and no negated condition.
+ */
+struct facts {
+	enum network network;
+	enum protocol protocol;
+	uint16_t listener;
+	uint16_t tls_version;
+	bool ech;
+	bool settled;
+	struct addr client;
+	struct addr target;
+	char *host;
+	char *alpn;
+	struct http_facts {
+		char *method;
+		char *target;
+		char *user_agent;
+	} http;
+};
+
+const char *network_name(enum network n);   /* "tcp", "udp" */
+const char *protocol_name(enum protocol p); /* "unknown", "other", "tls", "http", "dns" */
+
+/* Release the strings and forget everything. */
+void facts_done(struct facts *f);
+
+#endif

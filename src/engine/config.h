@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_CONFIG_H
+#define ENGINE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/addr.h"
+#include "core/policy.h"
+#include "sys/log.h"
+
+enum listener_mode {
+	LISTENER_TPROXY,
+	LISTENER_REDIRECT,
+	LISTENER_FIXED,
+};
+
+struct listener_config {
+	char *name; /* unique; default: "<mode>-<n>", n counts listeners from 1 */
+	enum listener_mode mode;
+	struct addr *addresses;
+	size_t n_addresses;
+	struct addr to;	    /* mode fixed: where to dial */
+	uint32_t protocols; /* 1 << enum protocol: what `sniff` looks for; 0: nothing is read */
+};
+
+/* Everything a configuration file says; owned by whoever loaded it. */
+struct config {
+	struct listener_config *listeners;
+	size_t n_listeners;
+	struct policy *policy;
+	struct config_timeouts {
+		uint32_t sniff_ms;	 /* for the client's first bytes, where policy needs them */
+		uint32_t connect_ms;	 /* for the server's SYN-ACK */
+		uint32_t idle_ms;	 /* no byte in either direction */
+		uint32_t half_closed_ms; /* no byte after one side has ended */
+		uint32_t deny_ms;	 /* how long a denied flow is held before RST */
+		uint32_t drain_ms;	 /* how long SIGTERM waits for flows to end */
+	} timeouts;
+	struct config_limits {
+		uint32_t flows;			 /* at once, in total; 0: what descriptors allow */
+		uint32_t threads;		 /* 0: one per core */
+		uint32_t look_ahead_bytes;	 /* per flow */
+		uint64_t look_ahead_total_bytes; /* all flows together */
+		uint32_t record_queue_bytes;	 /* per thread: records waiting to be written */
+	} limits;
+	uint32_t mark;	    /* firewall.mark: SO_MARK of own sockets, 0: none */
+	enum log_level log; /* log.level */
+	char *record_flows; /* record.flows.file: path, or NULL */
+};
+
+/**
+ * config_load() - read, check and compile a configuration file
+ * @path:	YAML file; "-" is standard input
+ * @errors:	where each error is written, one line each: `file:line:col: what is wrong: 'word';
+ *		accepted: …` (no colour, no other text)
+ * @ret:	set on success only
+ *
+ * `limpid check` and `limpid serve` both call this and nothing else.  As many errors as can be
+ * found are reported, not only the first.
+ *
+ * Return: 0; -EINVAL if errors were written; -errno if the file cannot be read (said too).
+ */
+int config_load(const char *path, FILE *errors, struct config **ret);
+
+/* The defaults, no listener and an empty policy; what `limpid run` starts from.  NULL: no memory. */
+struct config *config_new(void);
+void config_free(struct config *c);
+
+const char *listener_mode_name(enum listener_mode m); /* "tproxy", "redirect", "fixed" */
+
+#endif
