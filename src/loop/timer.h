@@ -25,9 +25,14 @@ struct timer {
 	void (*fn)(struct timer *t);
 };
 
-/* The wheel of one loop. */
+/**
+ * struct timers - the wheel of one loop
+ * @now_ms:	the loop's clock, advanced by timers_advance() only
+ * @ran_ms:	everything due up to here has been called
+ */
 struct timers {
 	uint64_t now_ms;
+	uint64_t ran_ms;
 	uint64_t bitmap[TIMER_LEVELS]; /* slots that are not empty */
 	struct list slot[TIMER_LEVELS][TIMER_SLOTS];
 };
@@ -46,7 +51,14 @@ static inline bool timer_is_set(const struct timer *t)
 /* Milliseconds from w->now_ms until something may be due, -1 if nothing is set. */
 int timers_next_ms(const struct timers *w);
 
-/* Advance to @now_ms and call what is due. */
-void timers_run(struct timers *w, uint64_t now_ms);
+/* Set the clock; calls nothing. */
+static inline void timers_advance(struct timers *w, uint64_t now_ms)
+{
+	if (now_ms > w->now_ms)
+		w->now_ms = now_ms;
+}
+
+/* Call what is due at w->now_ms. */
+void timers_run(struct timers *w);
 
 #endif
