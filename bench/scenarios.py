@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured, and how one run of it is taken."""
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import time
+
+from bed import ADDRESS, CLIENTS, PARTIES
+from subjects import fill
+
+ECHO, DOWN, UP, BOTH = 7000, 7100, 7200, 7300
+ORIGINS = (["echo:7000-7015"], ["down:7100-7100", "up:7200-7200", "both:7300-7300"])
+IDLE_FLOWS = 5000
+NOISE = 0.12          # share of all processors that strangers may use during a run
+
+
+class Scenario:
+    def __init__(self, about, unit, app, port, conns=1, more=(), kind="load", beside=0):
+        self.about, self.unit, self.app, self.port, self.conns = about, unit, app, port, conns
+        self.more, self.kind, self.beside = list(more), kind, beside
+
+
+def bulk(word, app, port, conns):
+    return Scenario(f"bulk {word}, {conns} stream{'s' if conns > 1 else ''}", "GB", app, port,
+                    conns)
+
+
+SCENARIOS = {
+    "down1": bulk("down", "down", DOWN, 1),
+    "down8": bulk("down", "down", DOWN, 8),
+    "up1": bulk("up", "up", UP, 1),
+    "up8": bulk("up", "up", UP, 8),
+    "both1": bulk("both ways", "both", BOTH, 1),
+    "both8": bulk("both ways", "both", BOTH, 8),
+    "conn64": Scenario("short connections, 64 at a time: connect, 64 bytes, echo, close", "conn",
+                       "echo", ECHO, 64, ["--close", "--ports", "16"]),
+    "ping": Scenario("64-byte ping-pong, alone", "trip", "echo", ECHO),
+    "ping8": Scenario("64-byte ping-pong beside 8 bulk streams", "trip", "echo", ECHO, beside=8),
+    "idle": Scenario(f"{IDLE_FLOWS} flows, 1 KiB exchanged on each, then silence", "flow", "echo",
+                     ECHO, more=["--ports", "16", "--size", "1024"], kind="idle"),
+    "run": Scenario("`limpid run -- true` less `true`", "ms", None, 0, kind="run"),
+}
+
+
+class Work:
+    """Where things are: a scratch folder, our programs, limpid, the chosen family and times."""
+
+    def __init__(self, folder, limpid, family, warm_s, time_s):
+        self.dir, self.bin, self.limpid = folder, f"{folder}/bin", limpid
+        self.family, self.warm_s, self.time_s = family, warm_s, time_s
+
+
+def start_origins(bed, work, log):
+    for services in ORIGINS:
+        p = bed.spawn("sv", [f"{work.bin}/load", "server", *services], stdout=subprocess.PIPE,
+                      stderr=log)
+        if p.stdout.readline() != "ready\n":
+            raise RuntimeError("the origin does not start")
+
+
+def client(bed, work, name, app, port, conns, more, log, **pipes):
+    address = ADDRESS[work.family]
+    to = address["direct" if name == "direct" else "proxied"]
+    return bed.spawn("cl", [f"{work.bin}/load", "client", "--app", app, "--to", to, "--port",
+                            str(port), "--from", address["client"], "--froms", str(CLIENTS),
+                            "--conns", str(conns), *more],
+                     stdout=subprocess.PIPE, stderr=log, **pipes)
+
+
+def load(bed, work, scenario, name, log):
+    """One window of load: rates, latencies, and the processor time of every party."""
+    window = ["--warm", str(work.warm_s), "--time", str(work.time_s)]
+    beside = None
+    if scenario.beside:
+        beside = client(bed, work, name, "down", DOWN, scenario.beside, window, log)
+    main = client(bed, work, name, scenario.app, scenario.port, scenario.conns,
+                  scenario.more + window + bed.cpu_options(), log)
+    if scenario.unit == "GB":
+        time.sleep(work.warm_s / 2)
+        for party in PARTIES:
+            if foreign := bed.foreign_cc(party):
+                raise RuntimeError(f"{name}: not {bed.cc}: {foreign[0].strip()}")
+    row = result(main, work.warm_s + work.time_s + 30)
+    if beside:
+        row["beside_gbps"] = result(beside, 30)["bytes"] / work.time_s / 1e9
+    cl, px, sv = row["cpu_us"][:3]
+    parties = cl + px + sv + sum(row["cpu_us"][3:])
+    work_done = row["bytes"] / 1e9 if scenario.unit == "GB" else row["units"]
+    row["rate"] = work_done / row["seconds"]
+    row["strangers"] = (row["busy_us"] - parties) / 1e6 / row["seconds"] / os.cpu_count()
+    if work_done:
+        row["proxy_us"], row["all_us"] = px / work_done, parties / work_done
+    if scenario.beside:     # the processor time there is the bulk's
+        row.pop("proxy_us", None), row.pop("all_us", None)
+    return row
+
+
+def result(process, timeout_s):
+    out, _ = process.communicate(timeout=timeout_s)
+    if not out:
+        raise RuntimeError("the client said nothing; see the log")
+    return json.loads(out)
+
+
+def pss_kib(pids):
+    total = 0
+    for pid in pids:
+        try:
+            text = open(f"/proc/{pid}/smaps_rollup").read()
+            total += int(re.search(r"^Pss:\s+(\d+)", text, re.M)[1])
+        except OSError:
+            pass
+    return total
+
+
+def wakeups(pids):
+    total = 0
+    for pid in pids:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            text = open(f"/proc/{pid}/task/{task}/status").read()
+            total += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[1])
+    return total
+
+
+def cpu_us(bed):
+    return int(open(f"{bed.group}/px/cpu.stat").readline().split()[1])
+
+
+def hold(bed, work, scenario, name, count, log):
+    p = client(bed, work, name, scenario.app, scenario.port, 1,
+               scenario.more + ["--hold", str(count)], log, stdin=subprocess.PIPE)
+    said = p.stdout.readline()
+    if not said:
+        raise RuntimeError("the client said nothing; see the log")
+    return p, json.loads(said)
+
+
+def release(process):
+    out, _ = process.communicate(timeout=30)
+    return json.loads(out)
+
+
+def idle(bed, work, scenario, name, log):
+    """Memory of the proxy for each silent flow, what it does meanwhile, what stays afterwards.
+
+    The base is taken after a first small round, so that code and tables that exist once are not
+    counted for each flow.
+    """
+    warm, _ = hold(bed, work, scenario, name, 64, log)
+    release(warm)
+    time.sleep(0.5)
+    pids = bed.pids("px")
+    base = pss_kib(pids)
+    process, row = hold(bed, work, scenario, name, IDLE_FLOWS, log)
+    time.sleep(1)
+    held = pss_kib(pids)
+    before = wakeups(pids), cpu_us(bed)
+    time.sleep(5)
+    row["wakeups_per_s"] = (wakeups(pids) - before[0]) / 5
+    row["idle_cpu_us_per_s"] = (cpu_us(bed) - before[1]) / 5
+    row.update(release(process))
+    deadline = time.time() + 5
+    while (after := pss_kib(pids)) > base and time.time() < deadline:
+        time.sleep(0.25)
+    flows = max(row["held"], 1)
+    row.update(base_kib=base, held_kib=held, after_kib=after,
+               bytes_per_flow=(held - base) * 1024 / flows,
+               kept_share=(after - base) / (held - base) if held > base else 0.0)
+    return row
+
+
+def run_command(work, log, count=20):
+    """Median time of `limpid run -q -- true` and of `true`, in turn, as root and as nobody."""
+    row = {}
+    for user in (None, "nobody"):
+        took = {"true": [], "run": []}
+        for _ in range(count):
+            for key, command in (("true", ["true"]), ("run", [work.limpid, "run", "-q", "--",
+                                                              "true"])):
+                start = time.monotonic()
+                subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=log,
+                               stderr=log, user=user)
+                took[key].append((time.monotonic() - start) * 1000)
+        who = user or "root"
+        row[f"true_ms_{who}"] = statistics.median(took["true"])
+        row[f"run_ms_{who}"] = statistics.median(took["run"])
+        row[f"added_ms_{who}"] = row[f"run_ms_{who}"] - row[f"true_ms_{who}"]
+    return row
+
+
+def rest():
+    """Wait, at most three seconds, until others leave the machine mostly alone."""
+    for _ in range(15):
+        a = [int(v) for v in open("/proc/stat").readline().split()[1:9]]
+        time.sleep(0.2)
+        b = [int(v) for v in open("/proc/stat").readline().split()[1:9]]
+        if (b[3] - a[3]) > 0.9 * (sum(b) - sum(a)):
+            return
+
+
+def measure(bed, work, scenario, subject, log):
+    """One run: start, measure, stop; again, at most three times, when strangers were busy."""
+    for attempt in range(4):
+        rest()
+        try:
+            subject.start(bed, work, log)
+            if scenario.kind == "idle":
+                row = idle(bed, work, scenario, subject.name, log)
+            else:
+                row = load(bed, work, scenario, subject.name, log)
+        finally:
+            bed.end("cl", 0)
+            subject.stop(bed)
+        if row.get("strangers", 0) <= NOISE:
+            break
+        row["noisy"] = True
+    row["attempts"] = attempt + 1
+    return row
+
+
+def system_calls(bed, work, subject, conns, log):
+    """System calls of the proxy for each short connection, by name; strace joins when warm."""
+    scenario = SCENARIOS["conn64"]
+    out = f"{work.dir}/strace-{subject.name}"
+    try:
+        subject.start(bed, work, log)
+        more = scenario.more + ["--count"]
+        result(client(bed, work, subject.name, scenario.app, scenario.port, 64, more + ["500"],
+                      log), 60)
+        time.sleep(0.3)
+        watch = [word for pid in bed.pids("px") for word in ("-p", str(pid))]
+        tracer = subprocess.Popen(["strace", "-f", "-c", "-o", out, *watch], stderr=log,
+                                  stdin=subprocess.DEVNULL)
+        time.sleep(1)
+        row = result(client(bed, work, subject.name, scenario.app, scenario.port, 64,
+                            more + [str(conns)], log), 120)
+        time.sleep(0.5)
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(10)
+    finally:
+        bed.end("cl", 0)
+        subject.stop(bed)
+    done = max(row["units"], 1)
+    calls = {}
+    for line in open(out):
+        word = line.split()
+        if len(word) >= 5 and word[0][0].isdigit() and word[-1] != "total":
+            calls[word[-1]] = int(word[3]) / done
+    return dict(sorted(calls.items(), key=lambda item: -item[1]))
+
+
+__all__ = ["SCENARIOS", "Work", "fill", "measure", "run_command", "start_origins", "system_calls"]

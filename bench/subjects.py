@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is measured: what to start in the proxy's place, and the port that is intercepted."""
+import os
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Subject:
+    """A proxy: files of peers/ with @words@ filled in, a command, a port, a line about it."""
+
+    def __init__(self, name, about, command, port, config=None, words=None, env=None,
+                 loopback=False):
+        self.name, self.about, self.command, self.port = name, about, command, port
+        self.config, self.words, self.env = config, words or {}, env or {}
+        self.loopback = loopback
+
+    def start(self, bed, work, log):
+        words = {"dir": work.dir, "bin": work.bin, "limpid": work.limpid, **self.words}
+        if self.config:
+            text = open(f"{HERE}/peers/{self.config}").read()
+            words["config"] = f"{work.dir}/{self.name}-{self.config}"
+            with open(words["config"], "w") as f:
+                f.write(fill(text, words))
+        process = bed.spawn("px", [fill(w, words) for w in self.command], stdout=log, stderr=log,
+                            env={**os.environ, **{k: fill(v, words) for k, v in self.env.items()}})
+        deadline = time.time() + 10
+        while not bed.listening(self.port):
+            if process.poll() is not None or time.time() > deadline:
+                raise RuntimeError(f"{self.name} does not listen on port {self.port}; "
+                                   f"see {log.name}")
+            time.sleep(0.02)
+        bed.intercept(self.port, self.loopback)
+        time.sleep(0.1)
+
+    def stop(self, bed):
+        bed.pass_by()
+        bed.end("px")
+
+
+class Direct:
+    """The routed path, nobody in it."""
+    name, about = "direct", "the routed path without a proxy"
+
+    def start(self, bed, work, log):
+        pass
+
+    def stop(self, bed):
+        pass
+
+
+def fill(text, words):
+    for word, value in words.items():
+        text = text.replace(f"@{word}@", value)
+    return text
+
+
+def limpid(name, about, source="keep-address", offload=""):
+    return Subject(name, about, ["@limpid@", "serve", "--config", "@config@"], 3140,
+                   "limpid.yaml", {"source": source, "offload": offload}, loopback=True)
+
+
+SUBJECTS = {s.name: s for s in (
+    Direct(),
+    limpid("limpid", "limpid, source: keep-address"),
+    limpid("limpid-keep", "limpid, source: keep (address and port)", source="keep"),
+    limpid("limpid-copy", "limpid, offload: copy (never splice)", offload=", offload: copy"),
+    Subject("haproxy-splice", "HAProxy with splice and 1 MiB pipes, nbthread 2, source kept",
+            ["haproxy", "-db", "-f", "@config@"], 3121, "haproxy-splice.cfg"),
+    Subject("haproxy", "HAProxy as people run it, nbthread 2, source kept",
+            ["haproxy", "-db", "-f", "@config@"], 3120, "haproxy.cfg"),
+    Subject("nginx", "nginx stream as people run it, 2 workers, source kept",
+            ["nginx", "-p", "@dir@", "-c", "@config@", "-e", "stderr"], 3122, "nginx.conf",
+            env={"LD_PRELOAD": "@bin@/tpshim.so"}),
+    Subject("floor-copy", "floor.c: the least a copying relay does, 2 threads",
+            ["@bin@/floor", "copy", "3130", "2"], 3130),
+    Subject("floor-splice", "floor.c: as floor-copy, bulk by splice",
+            ["@bin@/floor", "splice", "3131", "2"], 3131),
+)}

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Medians, ratios and tables from the rows of a bench."""
+import statistics
+
+
+def median(rows, key):
+    values = [r[key] for r in rows if r.get(key) is not None]
+    return statistics.median(values) if values else None
+
+
+def show(value, digits=3, suffix=""):
+    if value is None:
+        return "-"
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+    return text + suffix
+
+
+def ratio(value, base):
+    return "-" if value is None or not base else f"{value / base:.2f}"
+
+
+def table(head, body):
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in body])
+
+
+def problems(rows):
+    """What a reader must know before believing a row."""
+    notes = [f"{n} errors" for n in [sum(r.get("errors", 0) for r in rows)] if n]
+    notes += [f"{n} flows lost" for n in [sum(r.get("lost", 0) for r in rows)] if n]
+    notes += [f"{n} noisy" for n in [sum(1 for r in rows if r.get("noisy"))] if n]
+    notes += sorted({r["failed"] for r in rows if "failed" in r})
+    return ", ".join(notes)
+
+
+def bulk_table(by, direct):
+    body = []
+    for name, rows in by.items():
+        rate, all_s = median(rows, "rate"), median(rows, "all_us")
+        proxy = median(rows, "proxy_us") if name != "direct" else None
+        body.append([name, show(rate), ratio(rate, median(direct, "rate")),
+                     show(proxy and proxy / 1e6), show(all_s and all_s / 1e6),
+                     ratio(all_s, median(direct, "all_us")), str(len(rows)), problems(rows)])
+    return table(["subject", "GB/s", "× direct", "proxy CPU s/GB", "all CPU s/GB", "× direct",
+                  "runs", "notes"], body)
+
+
+def trip_table(by, direct, unit):
+    body = []
+    for name, rows in by.items():
+        rate = median(rows, "rate")
+        body.append([name, show(rate), ratio(rate, median(direct, "rate")),
+                     show(median(rows, "p50_us")), show(median(rows, "p99_us")),
+                     show(median(rows, "proxy_us") if name != "direct" else None),
+                     show(median(rows, "all_us")), show(median(rows, "beside_gbps")),
+                     str(len(rows)), problems(rows)])
+    return table(["subject", f"{unit}/s", "× direct", "p50 µs", "p99 µs", f"proxy CPU µs/{unit}",
+                  f"all CPU µs/{unit}", "bulk beside GB/s", "runs", "notes"], body)
+
+
+def idle_table(by):
+    body = []
+    for name, rows in by.items():
+        kept = median(rows, "kept_share")
+        body.append([name, show(median(rows, "held")), show(median(rows, "bytes_per_flow")),
+                     show(median(rows, "wakeups_per_s")), show(median(rows, "idle_cpu_us_per_s")),
+                     show(median(rows, "base_kib")), show(median(rows, "held_kib")),
+                     show(median(rows, "after_kib")),
+                     "-" if kept is None else f"{100 * kept:.0f} %", str(len(rows)),
+                     problems(rows)])
+    return table(["subject", "flows held", "bytes/flow", "wake-ups/s", "CPU µs/s", "base KiB",
+                  "held KiB", "after KiB", "of it kept", "runs", "notes"], body)
+
+
+def run_table(by):
+    body = []
+    for name, rows in by.items():
+        for who in ("root", "nobody"):
+            body.append([f"{name} as {who}", show(median(rows, f"true_ms_{who}")),
+                         show(median(rows, f"run_ms_{who}")),
+                         show(median(rows, f"added_ms_{who}")), problems(rows)])
+    return table(["subject", "`true` ms", "`limpid run -q -- true` ms", "added ms", "notes"], body)
+
+
+def calls_table(subject, calls):
+    body = [[name, f"{n:.2f}"] for name, n in calls.items() if n >= 0.005]
+    body.append(["**all**", f"{sum(calls.values()):.2f}"])
+    return table([f"system call of {subject}", "for each connection"], body)
+
+
+def scenario_table(scenario, by):
+    if scenario.kind == "idle":
+        return idle_table({k: v for k, v in by.items() if k != "direct"})
+    if scenario.kind == "run":
+        return run_table(by)
+    if scenario.unit == "GB":
+        return bulk_table(by, by.get("direct", []))
+    return trip_table(by, by.get("direct", []), scenario.unit)
+
+
+# What limpid is held to: a scenario, a figure, how it must compare (at most, at least), a factor,
+# and whose figure it is a factor of ("" = the number itself, "best" = the best peer's).
+PEERS = ("haproxy-splice", "haproxy", "nginx")
+TARGETS = [(s, key, sign, factor, who) for s in ("down1", "down8", "up1", "up8", "both1", "both8")
+           for key, sign, factor, who in (
+               ("proxy_us", "<=", 1.1, "haproxy-splice"), ("rate", ">=", 0.97, "haproxy-splice"),
+               ("all_us", "<=", 1.0, "direct"), ("rate", ">=", 2.5, "haproxy"),
+               ("rate", ">=", 2.5, "nginx"))] + [
+    ("conn64", "proxy_us", "<=", 0.95, "haproxy"), ("conn64", "proxy_us", "<=", 1.05, "floor-copy"),
+    ("conn64", "rate", ">=", 0.97, "nginx"), ("ping", "p50_us", "<=", 1.0, "best"),
+    ("ping8", "p99_us", "<=", 1.0, "best"), ("idle", "bytes_per_flow", "<=", 1024, ""),
+    ("idle", "wakeups_per_s", "<=", 0, ""), ("run", "added_ms_root", "<=", 25, ""),
+    ("run", "added_ms_nobody", "<=", 25, "")]
+WORDS = {"proxy_us": "proxy CPU", "all_us": "all CPU", "rate": "rate", "p50_us": "p50",
+         "p99_us": "p99", "bytes_per_flow": "bytes/flow", "wakeups_per_s": "wake-ups/s",
+         "added_ms_root": "ms added, root", "added_ms_nobody": "ms added, nobody"}
+
+
+def targets_table(results):
+    body = []
+    for name, key, sign, factor, who in TARGETS:
+        by = results.get(name, {})
+        ours = median(by.get("limpid", []), key)
+        if who == "best":
+            bases = [b for b in (median(by.get(p, []), key) for p in PEERS) if b is not None]
+            base = min(bases, default=None)
+        else:
+            base = median(by.get(who, []), key) if who else 1
+        if ours is None or base is None:
+            continue
+        limit = factor * base
+        good = ours <= limit if sign == "<=" else ours >= limit
+        wanted = f"{sign} {factor:g}" + (f" × {'the best peer' if who == 'best' else who}" if who
+                                         else "")
+        measured = f"{ours / base:.2f}" if who and base else show(ours)
+        body.append([name, WORDS[key], wanted, measured, "met" if good else "**missed**"])
+    return table(["scenario", "figure", "wanted", "measured", ""], body) if body else ""
