@@ -44,7 +44,7 @@ BUILDS = {
 
 # What is run on each build, in this order: (part, seconds it may take).
 PLAN = {
-    "gcc": [("unit", 300), ("structure", 300), ("lab", 600)],
+    "gcc": [("unit", 300), ("structure", 300), ("demo", 60), ("lab", 600)],
     "asan": [("unit", 400), ("lab", 1200)],
     "tsan": [("unit", 400), ("lab", 600)],
     "clang": [],
@@ -217,6 +217,14 @@ def count_report(report, status, seconds, tally, layer):
         tally.fail(layer, "pytest", f"exit status {status}")
 
 
+def run_demo(name, seconds, tally, layer):
+    status = run(["scripts/demo.sh"], seconds, {"LIMPID": f"{BUILDS[name][0]}/limpid"})
+    if status == 0:
+        tally.passed += 1
+    else:
+        tally.fail(layer, "scripts/demo.sh", f"exit status {status}")
+
+
 def run_fuzz(seconds_each, tally, layer):
     """Each target for a while, from a copy of its corpus; as many at once as there are cores."""
     folder = ROOT / BUILDS["fuzz"][0] / "fuzz"
@@ -272,6 +280,8 @@ def run_layer(name, arguments, tally):
         elif part == "lab":
             marker = "tsan" if name == "tsan" else None
             run_pytest(name, ["lab", "clients"], seconds, tally, layer, marker)
+        elif part == "demo":
+            run_demo(name, seconds, tally, layer)
         elif part == "fuzz":
             run_fuzz(arguments.fuzz_seconds, tally, layer)
         tally.times.append((layer, time.monotonic() - start))
@@ -280,7 +290,7 @@ def run_layer(name, arguments, tally):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("layers", nargs="*", metavar="layer",
-                        help="a build (" + ", ".join(BUILDS) + "), a part (unit, structure, lab) "
+                        help="a build (" + ", ".join(BUILDS) + "), a part (unit, structure, demo, lab) "
                         "of any build; default: everything")
     parser.add_argument("--build-only", action="store_true", help="compile, run nothing")
     parser.add_argument("--fuzz-seconds", type=int, default=20, metavar="N",
@@ -297,7 +307,7 @@ def main():
 
 def select(words, parser):
     """Narrow PLAN to the builds and parts that were named."""
-    parts = {"unit", "structure", "lab"}
+    parts = {"unit", "structure", "demo", "lab"}
     builds = set(words) & set(BUILDS)
     wanted = set(words) & parts
     strange = set(words) - builds - wanted
