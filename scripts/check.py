@@ -290,8 +290,8 @@ def run_layer(name, arguments, tally):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("layers", nargs="*", metavar="layer",
-                        help="a build (" + ", ".join(BUILDS) + "), a part (unit, structure, demo, lab) "
-                        "of any build; default: everything")
+                        help=f"a build ({', '.join(BUILDS)}), or a part (unit, structure, demo, "
+                        "lab); default: everything")
     parser.add_argument("--build-only", action="store_true", help="compile, run nothing")
     parser.add_argument("--fuzz-seconds", type=int, default=20, metavar="N",
                         help="for each target [20]")
