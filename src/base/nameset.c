@@ -14,12 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/addr.h"
+#include "base/hostname.h"
 #include "base/mem.h"
 #include "base/nameset.h"
-
-#define NAME_MAX_BYTES 253
-#define LABEL_MAX_BYTES 63
 
 enum {
 	NAME_ITSELF = 1, /* the name */
@@ -162,43 +159,10 @@ static int name_add(struct nameset *s, const char *name, size_t len, uint8_t wha
 	return 0;
 }
 
-/* Lower-cased copy without the trailing dot; its length, or -EINVAL. */
-static int name_normalise(const char *text, char dst[static NAME_MAX_BYTES + 1])
-{
-	size_t len = strlen(text), label = 0;
-
-	if (len && text[len - 1] == '.')
-		len--;
-	if (!len || len > NAME_MAX_BYTES)
-		return -EINVAL;
-	for (size_t i = 0; i < len; i++) {
-		char c = text[i];
-
-		if (c >= 'A' && c <= 'Z')
-			c = (char)(c + ('a' - 'A'));
-		if (c == '.') {
-			if (!label)
-				return -EINVAL;
-			label = 0;
-		} else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
-			   c == '_') {
-			if (++label > LABEL_MAX_BYTES)
-				return -EINVAL;
-		} else {
-			return -EINVAL;
-		}
-		dst[i] = c;
-	}
-	dst[len] = '\0';
-	return label ? (int)len : -EINVAL;
-}
-
 int nameset_add(struct nameset *s, const char *text)
 {
-	char name[NAME_MAX_BYTES + 1];
+	char name[HOSTNAME_CAP];
 	uint8_t what = NAME_ITSELF;
-	struct addr a;
-	int len;
 
 	if (text[0] == '*' && text[1] == '.') {
 		what = NAME_BELOW;
@@ -207,12 +171,9 @@ int nameset_add(struct nameset *s, const char *text)
 		what = NAME_ITSELF | NAME_BELOW;
 		text++;
 	}
-	len = name_normalise(text, name);
-	if (len < 0)
-		return len;
-	if (addr_parse_ip(name, &a) == 0)
+	if (hostname_parse(span_str(text), name) < 0 || hostname_is_ip(span_str(name)))
 		return -EINVAL;
-	return name_add(s, name, (size_t)len, what);
+	return name_add(s, name, strlen(name), what);
 }
 
 int nameset_merge(struct nameset *s, const struct nameset *other)
@@ -232,7 +193,7 @@ bool nameset_contains(const struct nameset *s, const char *name)
 	size_t len = strlen(name);
 	uint64_t h = HASH_START;
 
-	if (!s->n || len > NAME_MAX_BYTES)
+	if (!s->n || len >= HOSTNAME_CAP)
 		return false;
 	for (size_t i = len; i-- > 0;) {
 		const struct slot *slot;
