@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+import itertools
+import os
+import signal
+
+import pytest
+
+from lab import configs
+from lab.limpid import Limpid, binary, check_stderr
+from lab.topology import Lab, Way
+
+
+def pytest_sessionstart():
+    # A TERM ends the run as ^C does: with all finalizers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+    reason = None
+    if os.geteuid() != 0:
+        reason = "network namespaces and transparent sockets of the lab need root"
+    elif not os.access(binary(), os.X_OK):
+        reason = f"no program to test at {binary()} (env LIMPID names it)"
+    for item in items if reason else ():
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def lab_for_all():
+    network = Lab()
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def lab(lab_for_all):
+    lab_for_all.restart()
+    yield lab_for_all
+    lab_for_all.close_sockets()
+
+
+@pytest.fixture(scope="session")
+def keeper(lab_for_all, tmp_path_factory):
+    """One limpid at a time, kept from test to test as long as the configuration is the same."""
+    kept = Keeper(lab_for_all, tmp_path_factory.mktemp("limpid"))
+    yield kept
+    kept.stop()
+
+
+class Keeper:
+    def __init__(self, network, workdir):
+        self.lab = network
+        self.workdir = workdir
+        self.limpid = None
+        self.number = itertools.count(1)
+
+    def get(self, config, prefix=()):
+        if self.limpid and self.limpid.alive() and self.limpid.config == config and not prefix:
+            self.limpid.records.restart()
+            return self.limpid
+        self.stop()
+        self.limpid = Limpid(self.lab.proxy, config, self.workdir / str(next(self.number)), prefix)
+        return self.limpid
+
+    def stop(self):
+        if self.limpid:
+            limpid, self.limpid = self.limpid, None
+            limpid.stop()
+
+
+@pytest.fixture
+def serve(keeper, lab):
+    """serve(config): a running limpid; checked alive and without sanitizer reports at the end."""
+    used = []
+
+    def start(config, prefix=()):
+        limpid = keeper.get(config, prefix)
+        used.append(limpid)
+        return limpid
+
+    yield start
+    lab.close_sockets()
+    for limpid in used:
+        check_stderr(limpid.stderr())
+        if keeper.limpid is limpid and not limpid.alive():
+            keeper.limpid = None
+            pytest.fail(f"limpid died with {limpid.process.returncode}:\n{limpid.stderr()[-4000:]}")
+
+
+EVERY_WAY = [pytest.param((mode, family, offload), id=f"{mode}-v{family}-{offload}")
+             for mode, family, offload in itertools.product(
+                 ("tproxy", "redirect"), (4, 6), ("auto", "copy", "splice"))]
+
+
+@pytest.fixture(params=EVERY_WAY)
+def any_way(request, lab):
+    """Each of {tproxy, redirect} x {v4, v6} x {auto, copy, splice}."""
+    mode, family, offload = request.param
+    return Way(lab, mode, family, offload)
+
+
+@pytest.fixture
+def limpid(any_way, serve):
+    """limpid with one rule for each way."""
+    return serve(configs.EVERY_WAY)
+
+
+@pytest.fixture
+def way(any_way, limpid):
+    """Each way through a running limpid with default rules."""
+    # pylint: disable=unused-argument
+    return any_way
+
+
+@pytest.fixture(params=[4, 6], ids=["v4", "v6"])
+def family(request):
+    return request.param
+
+
+@pytest.fixture(params=["tproxy", "redirect"])
+def mode(request):
+    return request.param
