@@ -89,7 +89,7 @@ def test_no_mutable_globals():
         if found:
             member = found[1].removesuffix(".o")
         # address, flags, section, TAB size, name
-        symbol = re.match(r"\S+ .{7} (\.(?:data|bss)\S*)\t\S+ +(?:\.hidden )?(\S+)$", line)
+        symbol = re.match(r"\S+ .{7} (\.t?(?:data|bss)\S*)\t\S+ +(?:\.hidden )?(\S+)$", line)
         if symbol and not symbol[1].startswith(".data.rel.ro") and symbol[1] != symbol[2]:
             if member not in MUTABLE:
                 wrong.append(f"{member}: {symbol[2]} in {symbol[1]}")
