@@ -39,7 +39,7 @@ int hostname_parse(struct span s, char ret[static HOSTNAME_CAP])
 	if (!label)
 		return -EINVAL;
 	ret[s.len] = '\0';
-	return 0;
+	return hostname_is_ip(span_of(ret, s.len)) ? -EINVAL : 0;
 }
 
 bool hostname_is_ip(struct span s)

@@ -171,7 +171,7 @@ int nameset_add(struct nameset *s, const char *text)
 		what = NAME_ITSELF | NAME_BELOW;
 		text++;
 	}
-	if (hostname_parse(span_str(text), name) < 0 || hostname_is_ip(span_str(name)))
+	if (hostname_parse(span_str(text), name) < 0)
 		return -EINVAL;
 	return name_add(s, name, strlen(name), what);
 }
