@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/facts.h"
+
+const char *network_name(enum network n)
+{
+	switch (n) {
+	case NETWORK_TCP:
+		return "tcp";
+	case NETWORK_UDP:
+		return "udp";
+	}
+	return "?";
+}
+
+const char *protocol_name(enum protocol p)
+{
+	switch (p) {
+	case PROTOCOL_UNKNOWN:
+		return "unknown";
+	case PROTOCOL_OTHER:
+		return "other";
+	case PROTOCOL_TLS:
+		return "tls";
+	case PROTOCOL_HTTP:
+		return "http";
+	case PROTOCOL_DNS:
+		return "dns";
+	}
+	return "?";
+}
+
+void facts_done(struct facts *f)
+{
+	free(f->host);
+	free(f->alpn);
+	free(f->http.method);
+	free(f->http.target);
+	free(f->http.user_agent);
+	memset(f, 0, sizeof(*f));
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation
+ *
+ * A condition is the conjunction of what it asks; each question has one of three answers, and
+ * the conjunction is Kleene's: one FALSE makes it FALSE whatever is unknown, else one UNKNOWN
+ * makes it UNKNOWN.  A rule is its match and not any of its nots.  Because an answer that is
+ * TRUE or FALSE stays so whatever is learnt later, the first rule that is TRUE with no UNKNOWN
+ * rule before it is the decision for good; an UNKNOWN rule before it keeps the decision open.
+ *
+ * While it is open, what can still happen is: one of the UNKNOWN rules up to the first TRUE one,
+ * that TRUE one, or, when there is none, the implicit deny.  Only when all of these are the same
+ * accept may somebody dial already.
+ *
+ * Questions are asked in the order of their cost: masks first, sets last.
+ */
+#include <stdlib.h>
+
+#include "core/policy.h"
+
+enum answer {
+	ANSWER_FALSE,
+	ANSWER_UNKNOWN,
+	ANSWER_TRUE,
+};
+
+static enum answer answer_of(bool b)
+{
+	return b ? ANSWER_TRUE : ANSWER_FALSE;
+}
+
+static bool ports_contain(const struct port_range *ranges, size_t n, uint16_t port)
+{
+	for (size_t i = 0; i < n; i++)
+		if (port >= ranges[i].first && port <= ranges[i].last)
+			return true;
+	return false;
+}
+
+static bool listeners_contain(const struct condition *c, uint16_t listener)
+{
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i] == listener)
+			return true;
+	return false;
+}
+
+/* What never is unknown. */
+static bool condition_known(const struct condition *c, const struct facts *f)
+{
+	if (c->networks && !(c->networks & 1u << f->network))
+		return false;
+	if (c->n_listeners && !listeners_contain(c, f->listener))
+		return false;
+	if (c->n_source_ports && !ports_contain(c->source_ports, c->n_source_ports, f->client.port))
+		return false;
+	return !c->source || netset_contains(c->source, &f->client);
+}
+
+static enum answer condition_target(const struct condition *c, const struct facts *f)
+{
+	if (!c->n_ports && !c->destination)
+		return ANSWER_TRUE;
+	if (!f->target.family)
+		return ANSWER_UNKNOWN;
+	if (c->n_ports && !ports_contain(c->ports, c->n_ports, f->target.port))
+		return ANSWER_FALSE;
+	return answer_of(!c->destination || netset_contains(c->destination, &f->target));
+}
+
+static enum answer condition_protocol(const struct condition *c, const struct facts *f)
+{
+	if (!c->protocols)
+		return ANSWER_TRUE;
+	if (f->protocol == PROTOCOL_UNKNOWN)
+		return ANSWER_UNKNOWN;
+	return answer_of(c->protocols & 1u << f->protocol);
+}
+
+/* A client that speaks nothing we know will not name a host; that is no answer either. */
+static enum answer condition_domain(const struct condition *c, const struct facts *f)
+{
+	if (!c->domain)
+		return ANSWER_TRUE;
+	if (!f->host)
+		return ANSWER_UNKNOWN;
+	return answer_of(nameset_contains(c->domain, f->host));
+}
+
+static enum answer condition_answer(const struct condition *c, const struct facts *f)
+{
+	enum answer all, one;
+
+	if (!condition_known(c, f))
+		return ANSWER_FALSE;
+	all = condition_target(c, f);
+	if (all == ANSWER_FALSE)
+		return all;
+	one = condition_protocol(c, f);
+	if (one == ANSWER_FALSE)
+		return one;
+	if (one < all)
+		all = one;
+	one = condition_domain(c, f);
+	return one < all ? one : all;
+}
+
+static enum answer rule_answer(const struct rule *rule, const struct facts *f)
+{
+	enum answer all = condition_answer(&rule->match, f);
+
+	for (size_t i = 0; i < rule->n_not && all != ANSWER_FALSE; i++) {
+		enum answer negated = ANSWER_TRUE - condition_answer(&rule->not [i], f);
+
+		if (negated < all)
+			all = negated;
+	}
+	return all;
+}
+
+static bool plan_eq(const struct plan *a, const struct plan *b)
+{
+	return a->source == b->source && a->offload == b->offload && a->strict == b->strict;
+}
+
+/* @rule may still decide, and so may @first. */
+static bool outcome_alike(const struct rule *first, const struct rule *rule)
+{
+	return rule->verdict == VERDICT_ACCEPT && first->verdict == VERDICT_ACCEPT &&
+	       plan_eq(&first->plan, &rule->plan);
+}
+
+static void decide_final(const struct rule *rule, struct decision *ret)
+{
+	*ret = (struct decision){ .final = true, .rule = rule, .verdict = VERDICT_DENY };
+	if (!rule)
+		return;
+	ret->verdict = rule->verdict;
+	if (rule->verdict == VERDICT_ACCEPT)
+		ret->plan = rule->plan;
+}
+
+void policy_decide(const struct policy *p, const struct facts *f, struct decision *ret)
+{
+	const struct rule *open = NULL; /* the first rule whose answer is unknown */
+	const struct rule *hit = NULL;	/* the first rule that matches */
+	bool alike = true;		/* all that may still decide accept, with one plan */
+
+	for (size_t i = 0; i < p->n_rules && !hit && alike; i++) {
+		const struct rule *rule = &p->rules[i];
+		enum answer a = rule_answer(rule, f);
+
+		if (a == ANSWER_FALSE || (a == ANSWER_UNKNOWN && f->settled))
+			continue;
+		if (a == ANSWER_TRUE)
+			hit = rule;
+		else if (!open)
+			open = rule;
+		if (open)
+			alike = alike && outcome_alike(open, rule);
+	}
+	if (!open) {
+		decide_final(hit, ret);
+		return;
+	}
+	*ret = (struct decision){ .dial_early = alike && hit, .verdict = VERDICT_DENY };
+	if (ret->dial_early)
+		ret->plan = hit->plan;
+}
+
+static void condition_done(struct condition *c)
+{
+	free(c->ports);
+	free(c->source_ports);
+	free(c->listeners);
+}
+
+void policy_free(struct policy *p)
+{
+	if (!p)
+		return;
+	for (size_t i = 0; i < p->n_rules; i++) {
+		condition_done(&p->rules[i].match);
+		for (size_t k = 0; k < p->rules[i].n_not; k++)
+			condition_done(&p->rules[i].not [k]);
+		free(p->rules[i].not );
+		free(p->rules[i].name);
+	}
+	for (size_t i = 0; i < p->n_netsets; i++)
+		netset_free(p->netsets[i]);
+	for (size_t i = 0; i < p->n_namesets; i++)
+		nameset_free(p->namesets[i]);
+	free(p->rules);
+	free(p->netsets);
+	free(p->namesets);
+	free(p);
+}
+
+const char *verdict_name(enum verdict v)
+{
+	switch (v) {
+	case VERDICT_ACCEPT:
+		return "accept";
+	case VERDICT_DENY:
+		return "deny";
+	case VERDICT_REJECT:
+		return "reject";
+	}
+	return "?";
+}
+
+const char *source_name(enum source s)
+{
+	switch (s) {
+	case SOURCE_OWN:
+		return "own";
+	case SOURCE_KEEP_ADDRESS:
+		return "keep-address";
+	case SOURCE_KEEP:
+		return "keep";
+	}
+	return "?";
+}
+
+const char *offload_name(enum offload o)
+{
+	switch (o) {
+	case OFFLOAD_AUTO:
+		return "auto";
+	case OFFLOAD_COPY:
+		return "copy";
+	case OFFLOAD_SPLICE:
+		return "splice";
+	}
+	return "?";
+}
