@@ -114,6 +114,8 @@ void timers_run(struct timers *w)
 {
 	struct list due;
 
+	if (w->ran_ms == w->now_ms)
+		return;
 	list_init(&due);
 	for (unsigned int l = 0; l < TIMER_LEVELS; l++) {
 		uint64_t from = w->ran_ms >> level_shift(l), to = w->now_ms >> level_shift(l);

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "sys/sock.h"
+#include "sys/sockaddr.h"
+
+/* linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h; they clash with netinet/in.h */
+#define SO_ORIGINAL_DST 80
+#define IP6T_SO_ORIGINAL_DST 80
+#define BACKLOG 4096
+
+static int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int set_transparent(int fd, uint8_t family)
+{
+	return family == 4 ? set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1)
+			   : set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
+}
+
+static int tcp_socket(uint8_t family)
+{
+	int fd = socket(family == 4 ? AF_INET : AF_INET6,
+			SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int sock_listen_tcp(const struct addr *a, bool transparent, uint32_t mark)
+{
+	_cleanup_close_ int fd = tcp_socket(a->family);
+	union sockaddr_any s;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (a->family == 6)
+		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (!r && transparent)
+		r = set_transparent(fd, a->family);
+	if (!r && mark)
+		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
+	if (r < 0)
+		return r;
+	sock_adopt_listener(fd);
+	if (bind(fd, &s.sa, sockaddr_from_addr(&s, a)) < 0 || listen(fd, BACKLOG) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+void sock_adopt_listener(int fd)
+{
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+int sock_accept(int listen_fd, struct addr *ret_client)
+{
+	union sockaddr_any s;
+	socklen_t len = sizeof(s);
+	int fd = accept4(listen_fd, &s.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	sockaddr_to_addr(&s, ret_client);
+	return fd;
+}
+
+int sock_local(int fd, struct addr *ret)
+{
+	union sockaddr_any s;
+	socklen_t len = sizeof(s);
+
+	if (getsockname(fd, &s.sa, &len) < 0)
+		return -errno;
+	sockaddr_to_addr(&s, ret);
+	return 0;
+}
+
+int sock_original_target(int fd, uint8_t family, struct addr *ret)
+{
+	union sockaddr_any s;
+	socklen_t len = sizeof(s);
+	int r = family == 4 ? getsockopt(fd, IPPROTO_IP, SO_ORIGINAL_DST, &s, &len)
+			    : getsockopt(fd, IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST, &s, &len);
+
+	if (r < 0)
+		return -errno;
+	sockaddr_to_addr(&s, ret);
+	return 0;
+}
+
+static int bind_source(int fd, const struct addr *source, bool keep_port)
+{
+	union sockaddr_any s;
+	struct addr a = *source;
+	int r;
+
+	r = set_transparent(fd, a.family);
+	if (!r && keep_port) /* share the port, and take over a TIME_WAIT */
+		r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (!r && !keep_port) { /* the port is chosen by connect(2), per 4-tuple */
+		a.port = 0;
+		r = set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+	}
+	if (r < 0)
+		return r;
+	return bind(fd, &s.sa, sockaddr_from_addr(&s, &a)) < 0 ? -errno : 0;
+}
+
+int sock_connect(const struct addr *target, const struct addr *source, bool keep_port,
+		 uint32_t mark)
+{
+	_cleanup_close_ int fd = tcp_socket(target->family);
+	union sockaddr_any s;
+	int r = 0;
+
+	if (fd < 0)
+		return fd;
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (mark)
+		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
+	if (!r && source)
+		r = bind_source(fd, source, keep_port);
+	if (r < 0)
+		return r;
+	if (connect(fd, &s.sa, sockaddr_from_addr(&s, target)) < 0 && errno != EINPROGRESS)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+ssize_t sock_recv(int fd, void *dst, size_t cap_bytes)
+{
+	ssize_t n = recv(fd, dst, cap_bytes, 0);
+
+	return n < 0 ? -errno : n;
+}
+
+ssize_t sock_send(int fd, const void *src, size_t len_bytes)
+{
+	ssize_t n = send(fd, src, len_bytes, MSG_NOSIGNAL);
+
+	return n < 0 ? -errno : n;
+}
+
+int sock_finish(int fd)
+{
+	return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+int sock_take_error(int fd)
+{
+	int e = 0;
+	socklen_t len = sizeof(e);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0)
+		return -errno;
+	return -e;
+}
+
+int sock_unsent_bytes(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, SIOCOUTQ, &n) < 0 ? -errno : n;
+}
+
+void sock_close_reset(int fd)
+{
+	struct linger now = { .l_onoff = 1, .l_linger = 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
+}
+
+bool sock_ip_is_local(const struct addr *a)
+{
+	_cleanup_close_ int fd = tcp_socket(a->family);
+	struct addr any_port = *a;
+	union sockaddr_any s;
+
+	any_port.port = 0;
+	return fd >= 0 && !bind(fd, &s.sa, sockaddr_from_addr(&s, &any_port));
+}
+
+size_t sock_raise_descriptor_limit(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+		return 1024;
+	r.rlim_cur = r.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &r);
+	getrlimit(RLIMIT_NOFILE, &r);
+	return r.rlim_cur;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SYS_SOCK_H
+#define SYS_SOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/addr.h"
+
+/*
+ * TCP sockets as limpid needs them.  All are non-blocking and close-on-exec; functions that
+ * make one return the descriptor or -errno.
+ */
+
+/**
+ * sock_listen_tcp() - a listening socket on exactly @a
+ * @transparent: accept connections to any address (IP_TRANSPARENT; needs CAP_NET_ADMIN or
+ *		CAP_NET_RAW)
+ * @mark:	SO_MARK, inherited by what is accepted; 0: none
+ *
+ * TCP_NODELAY and SO_MARK are set here because accepted sockets inherit them for free.
+ */
+int sock_listen_tcp(const struct addr *a, bool transparent, uint32_t mark);
+
+/* The same options on a listening socket that somebody else made. */
+void sock_adopt_listener(int fd);
+
+/* Return: the accepted descriptor, -EAGAIN, or another -errno. */
+int sock_accept(int listen_fd, struct addr *ret_client);
+
+/* The local address: under TPROXY, what the client dialled. */
+int sock_local(int fd, struct addr *ret);
+
+/* What the client dialled before REDIRECT or DNAT: SO_ORIGINAL_DST of conntrack. */
+int sock_original_target(int fd, uint8_t family, struct addr *ret);
+
+/**
+ * sock_connect() - begin to connect
+ * @target:	where to
+ * @source:	address to bind to, NULL: the host's choice.  May be foreign (IP_TRANSPARENT)
+ * @keep_port:	bind to the port of @source too
+ * @mark:	SO_MARK, 0: none
+ *
+ * With @keep_port a TIME_WAIT of the same 4-tuple is taken over where both sides use
+ * timestamps (net/ipv4/inet_hashtables.c).  Return: the descriptor (connecting, or connected
+ * already), -EADDRNOTAVAIL or -EADDRINUSE if @source cannot be had, -EPERM if a foreign
+ * @source is not permitted, or another -errno of connect(2).
+ */
+int sock_connect(const struct addr *target, const struct addr *source, bool keep_port,
+		 uint32_t mark);
+
+ssize_t sock_recv(int fd, void *dst, size_t cap_bytes); /* bytes, 0 at the end, -errno */
+ssize_t sock_send(int fd, const void *src, size_t len_bytes);
+int sock_finish(int fd);	 /* shutdown(SHUT_WR).  Return: 0 or -errno */
+int sock_take_error(int fd);	 /* SO_ERROR as -errno; clears it */
+int sock_unsent_bytes(int fd);	 /* not yet acknowledged by the peer (SIOCOUTQ), or -errno */
+void sock_close_reset(int fd);	 /* close with RST (SO_LINGER 0) */
+
+/* Does @a's ip belong to this host (this network namespace)?  Asked by bind(2). */
+bool sock_ip_is_local(const struct addr *a);
+
+/* Raise the soft limit of descriptors to the hard one.  Return: the limit. */
+size_t sock_raise_descriptor_limit(void);
+
+#endif
