@@ -2,12 +2,19 @@
 import itertools
 import os
 import signal
+import ssl
+import subprocess
 
 import pytest
 
 from lab import configs
 from lab.limpid import Limpid, binary, check_stderr
+from lab.sock import Background
 from lab.topology import Lab, Way
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "tsan: worth its time under ThreadSanitizer too")
 
 
 def pytest_sessionstart():
@@ -120,3 +127,32 @@ def family(request):
 @pytest.fixture(params=["tproxy", "redirect"])
 def mode(request):
     return request.param
+
+
+@pytest.fixture(scope="session")
+def tls_pair(tmp_path_factory):
+    """A server's and a client's context around a throw-away certificate."""
+    return TlsPair(tmp_path_factory.mktemp("tls"))
+
+
+class TlsPair:
+    def __init__(self, folder):
+        self.key, self.certificate = folder / "key.pem", folder / "certificate.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=name.test",
+                        "-addext", "subjectAltName=DNS:name.test,DNS:localhost,IP:127.0.0.1",
+                        "-keyout", self.key, "-out", self.certificate],
+                       check=True, capture_output=True)
+        self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server_context.load_cert_chain(self.certificate, self.key)
+        self.client_context = ssl.create_default_context(cafile=str(self.certificate))
+
+    def serve_one(self, network, listener):
+        """Answer one connection with its first message reversed; returns a Background."""
+        def work():
+            with self.server_context.wrap_socket(network.accept(listener), server_side=True) as s:
+                data = s.recv(1000)
+                s.sendall(data[::-1])
+                assert s.recv(1) == b""
+                return data
+        return Background(work)

@@ -23,6 +23,7 @@ SERVER = {4: "10.77.2.2", 6: "fd77:2::2"}
 SERVER_2 = {4: "10.77.2.3", 6: "fd77:2::3"}
 UNREACHABLE = {4: "10.77.3.2", 6: "fd77:3::2"}        # the server's side answers with ICMP
 NO_ROUTE = {4: "10.77.4.2", 6: "fd77:4::2"}           # the proxy itself has no way there
+PROHIBITED = {4: "10.77.6.2", 6: "fd77:6::2"}         # the same, "administratively prohibited"
 BLACKHOLE = {4: "10.77.5.2", 6: "fd77:5::2"}          # swallowed behind the server
 
 # Same on every socket of every party, whatever the host's default; windows that a test can
@@ -105,7 +106,9 @@ addr add fd77:2::2/64 dev s0 nodad
 addr add fd77:2::3/64 dev s0 nodad
 route add unreachable 10.77.3.0/24
 route add blackhole 10.77.5.0/24
+route add prohibit 10.77.6.0/24
 -6 route add unreachable fd77:3::/64
+-6 route add prohibit fd77:6::/64
 -6 route add blackhole fd77:5::/64
 """)
         self.proxy.ip("""
@@ -118,8 +121,10 @@ addr add fd77:1::1/64 dev p0 nodad
 addr add fd77:2::1/64 dev p1 nodad
 route add 10.77.3.0/24 via 10.77.2.2
 route add 10.77.5.0/24 via 10.77.2.2
+route add 10.77.6.0/24 via 10.77.2.2
 -6 route add fd77:3::/64 via fd77:2::2
 -6 route add fd77:5::/64 via fd77:2::2
+-6 route add fd77:6::/64 via fd77:2::2
 route add unreachable 10.77.4.0/24
 -6 route add unreachable fd77:4::/64
 rule add fwmark 1 lookup 100
