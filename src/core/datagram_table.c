@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/datagram_table.h"
+
+static_assert(SOURCE_KEEP + 1 == DATAGRAM_SOURCES, "an upstream socket for each source");
+static_assert(sizeof(struct datagram_session) + sizeof(struct datagram_entry) <= 768,
+	      "with the slots of the tables and malloc's own, less than 1 KiB per session");
+
+struct datagram_client {
+	struct map_node node;
+	struct addr ip;
+	uint32_t n_sessions;
+};
+
+void datagram_table_init(struct datagram_table *t, const struct datagram_limits *limits)
+{
+	uint64_t seed[3];
+
+	arc4random_buf(seed, sizeof(seed));
+	map_init(&t->clients, seed[0]);
+	map_init(&t->sessions, seed[1]);
+	map_init(&t->entries, seed[2]);
+	t->limits = *limits;
+}
+
+void datagram_table_done(struct datagram_table *t)
+{
+	map_done(&t->clients);
+	map_done(&t->sessions);
+	map_done(&t->entries);
+}
+
+/* The count of an ip, made at its first session. */
+static int client_get(struct datagram_table *t, const struct addr *a, struct datagram_client **ret)
+{
+	struct addr ip = *a;
+	struct datagram_client *c;
+	uint64_t hash;
+	int r;
+
+	ip.port = 0;
+	hash = map_hash_addr(&t->clients, &ip, 0);
+	for (struct map_node *n = map_first(&t->clients, hash); n; n = map_next(n)) {
+		c = map_entry(n, struct datagram_client, node);
+		if (addr_eq(&c->ip, &ip)) {
+			if (c->n_sessions >= t->limits.sessions_per_client)
+				return -ENOSPC;
+			*ret = c;
+			return 0;
+		}
+	}
+	c = NEW0(struct datagram_client);
+	if (!c)
+		return -ENOMEM;
+	c->ip = ip;
+	r = map_add(&t->clients, &c->node, hash);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+/* Forget the count once it is zero. */
+static void client_put(struct datagram_table *t, struct datagram_client *c)
+{
+	if (c->n_sessions)
+		return;
+	map_del(&t->clients, &c->node);
+	free(c);
+}
+
+struct datagram_session *datagram_session_find(const struct datagram_table *t,
+					       const struct addr *client)
+{
+	uint64_t hash = map_hash_addr(&t->sessions, client, 0);
+
+	for (struct map_node *n = map_first(&t->sessions, hash); n; n = map_next(n)) {
+		struct datagram_session *s = map_entry(n, struct datagram_session, node);
+
+		if (addr_eq(&s->client, client))
+			return s;
+	}
+	return NULL;
+}
+
+int datagram_session_new(struct datagram_table *t, const struct addr *client,
+			 struct datagram_session **ret)
+{
+	struct datagram_client *c;
+	struct datagram_session *s;
+	int r;
+
+	if (t->sessions.n >= t->limits.sessions)
+		return -ENOSPC;
+	r = client_get(t, client, &c);
+	if (r < 0)
+		return r;
+	s = NEW0(struct datagram_session);
+	r = s ? map_add(&t->sessions, &s->node, map_hash_addr(&t->sessions, client, 0)) : -ENOMEM;
+	if (r < 0) {
+		free(s);
+		client_put(t, c);
+		return r;
+	}
+	c->n_sessions++;
+	s->client_ip = c;
+	s->client = *client;
+	list_init(&s->entries);
+	for (int i = 0; i < DATAGRAM_SOURCES; i++) {
+		s->upstream[i].session = s;
+		s->upstream[i].fd = -1;
+	}
+	*ret = s;
+	return 0;
+}
+
+void datagram_session_free(struct datagram_table *t, struct datagram_session *s)
+{
+	map_del(&t->sessions, &s->node);
+	s->client_ip->n_sessions--;
+	client_put(t, s->client_ip);
+	free(s);
+}
+
+static uint64_t entry_hash(const struct datagram_table *t, const struct datagram_session *s,
+			   const struct addr *target)
+{
+	return map_hash_addr(&t->entries, target, (uintptr_t)s);
+}
+
+struct datagram_entry *datagram_entry_find(const struct datagram_table *t,
+					   const struct datagram_session *s,
+					   const struct addr *target)
+{
+	uint64_t hash = entry_hash(t, s, target);
+
+	for (struct map_node *n = map_first(&t->entries, hash); n; n = map_next(n)) {
+		struct datagram_entry *e = map_entry(n, struct datagram_entry, node);
+
+		if (e->session == s && addr_eq(&e->report.target, target))
+			return e;
+	}
+	return NULL;
+}
+
+struct datagram_entry *datagram_entry_find_ip(const struct datagram_session *s,
+					      const struct addr *target)
+{
+	struct list *l, *tmp;
+
+	list_for_each(l, tmp, &s->entries) {
+		struct datagram_entry *e = list_entry(l, struct datagram_entry, link);
+
+		if (e->upstream && addr_ip_eq(&e->report.target, target))
+			return e;
+	}
+	return NULL;
+}
+
+int datagram_entry_new(struct datagram_table *t, struct datagram_session *s,
+		       const struct addr *target, struct datagram_entry **ret)
+{
+	struct datagram_entry *e;
+	int r;
+
+	if (s->n_entries >= t->limits.entries_per_session)
+		return -ENOSPC;
+	e = NEW0(struct datagram_entry);
+	r = e ? map_add(&t->entries, &e->node, entry_hash(t, s, target)) : -ENOMEM;
+	if (r < 0) {
+		free(e);
+		return r;
+	}
+	e->session = s;
+	e->report.client = s->client;
+	e->report.target = *target;
+	list_add_tail(&s->entries, &e->link);
+	s->n_entries++;
+	*ret = e;
+	return 0;
+}
+
+void datagram_entry_free(struct datagram_table *t, struct datagram_entry *e)
+{
+	map_del(&t->entries, &e->node);
+	list_del(&e->link);
+	e->session->n_entries--;
+	free(e);
+}

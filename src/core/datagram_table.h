@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_DATAGRAM_TABLE_H
+#define CORE_DATAGRAM_TABLE_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "core/datagram.h"
+
+/* Who is talking to whom; for datagram.c.  Nothing here knows sockets. */
+
+#define DATAGRAM_SOURCES 3 /* enum source */
+
+struct datagram_client; /* how many sessions one ip has */
+
+/**
+ * struct datagram_upstream - a session's socket towards servers, for one kind of source
+ * @fd:		-1: not made yet
+ */
+struct datagram_upstream {
+	struct watch watch;
+	struct datagram_session *session;
+	int fd;
+};
+
+/**
+ * struct datagram_session - one client ip:port; lives while it has entries
+ * @client_ip:	counts for the limit of one ip
+ * @upstream:	by enum source; almost always only one is made
+ */
+struct datagram_session {
+	struct map_node node;
+	struct datagram_port *port;
+	struct datagram_client *client_ip;
+	struct addr client;
+	struct list entries;
+	uint32_t n_entries;
+	struct datagram_upstream upstream[DATAGRAM_SOURCES];
+};
+
+/**
+ * struct datagram_entry - what one client has with one destination
+ * @report:	what is told at its end; @report.why is what the end by idling would mean
+ * @upstream:	NULL: denied or rejected
+ * @start_loop_ms, @last_ms: first and last datagram, on the loop's clock
+ */
+struct datagram_entry {
+	struct map_node node;
+	struct list link; /* in session->entries */
+	struct timer timer;
+	struct datagram_session *session;
+	struct datagram_upstream *upstream;
+	struct datagram_report report;
+	uint64_t start_loop_ms, last_ms;
+};
+
+/**
+ * struct datagram_table - all sessions and entries of one port, within limits
+ */
+struct datagram_table {
+	struct map clients, sessions, entries;
+	struct datagram_limits limits;
+};
+
+void datagram_table_init(struct datagram_table *t, const struct datagram_limits *limits);
+void datagram_table_done(struct datagram_table *t); /* it is empty */
+
+struct datagram_session *datagram_session_find(const struct datagram_table *t,
+					       const struct addr *client);
+
+/* Return: 0, -ENOSPC: a limit was reached, -ENOMEM. */
+int datagram_session_new(struct datagram_table *t, const struct addr *client,
+			 struct datagram_session **ret);
+void datagram_session_free(struct datagram_table *t, struct datagram_session *s);
+
+struct datagram_entry *datagram_entry_find(const struct datagram_table *t,
+					   const struct datagram_session *s,
+					   const struct addr *target);
+
+/* Any entry of the session with that ip, whatever its port, that datagrams pass. */
+struct datagram_entry *datagram_entry_find_ip(const struct datagram_session *s,
+					      const struct addr *target);
+
+/* Return: 0, -ENOSPC: a limit was reached, -ENOMEM. */
+int datagram_entry_new(struct datagram_table *t, struct datagram_session *s,
+		       const struct addr *target, struct datagram_entry **ret);
+void datagram_entry_free(struct datagram_table *t, struct datagram_entry *e);
+
+#endif

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <netinet/icmp6.h>
+#include <netinet/ip_icmp.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <time.h> /* for the next */
+
+#include <linux/errqueue.h>
+
+#include "base/cleanup.h"
+#include "sys/sockaddr.h"
+#include "sys/udp.h"
+
+#ifndef IPV6_ORIGDSTADDR
+#define IPV6_ORIGDSTADDR 74 /* linux/in6.h */
+#define IPV6_RECVORIGDSTADDR IPV6_ORIGDSTADDR
+#endif
+#define BUFFER_BYTES 65536
+#define QUOTED_BYTES 2048
+/* For bursts of new clients; the kernel counts about 800 bytes for a small datagram. */
+#define LISTEN_QUEUE_BYTES (4 << 20)
+
+/* Errors have a place of their own: they are read while received packets are still in use. */
+struct udp_batch {
+	uint8_t data[UDP_BATCH][BUFFER_BYTES];
+	uint8_t quoted[QUOTED_BYTES];
+};
+
+/* Room for what comes with one datagram: an address and the TOS, or an error with its sender. */
+union control {
+	struct cmsghdr align;
+	char data[CMSG_SPACE(sizeof(struct sock_extended_err) + sizeof(struct sockaddr_in6)) +
+		  CMSG_SPACE(sizeof(struct sockaddr_in6)) + CMSG_SPACE(sizeof(int))];
+};
+
+struct udp_batch *udp_batch_new(void)
+{
+	return malloc(sizeof(struct udp_batch)); /* not zeroed: only pages in use cost memory */
+}
+
+void udp_batch_free(struct udp_batch *b)
+{
+	free(b);
+}
+
+static int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int udp_socket(uint8_t family)
+{
+	int fd = socket(family == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+			0);
+
+	if (fd < 0)
+		return -errno;
+	if (family == 6)
+		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	return fd;
+}
+
+static int set_transparent(int fd, uint8_t family)
+{
+	return family == 4 ? set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1)
+			   : set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
+}
+
+static int set_receive_tos(int fd, uint8_t family)
+{
+	return family == 4 ? set_int(fd, IPPROTO_IP, IP_RECVTOS, 1)
+			   : set_int(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+}
+
+static int bind_to(int fd, const struct addr *a)
+{
+	union sockaddr_any s;
+	socklen_t len = sockaddr_from_addr(&s, a);
+
+	return bind(fd, &s.sa, len) < 0 ? -errno : 0;
+}
+
+int udp_adopt_listener(int fd, uint8_t family)
+{
+	int r;
+
+	if (set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, LISTEN_QUEUE_BYTES) < 0)
+		set_int(fd, SOL_SOCKET, SO_RCVBUF, LISTEN_QUEUE_BYTES);
+	r = family == 4 ? set_int(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
+			: set_int(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1);
+	return r < 0 ? r : set_receive_tos(fd, family);
+}
+
+int udp_listen(const struct addr *a, bool transparent, uint32_t mark)
+{
+	_cleanup_close_ int fd = udp_socket(a->family);
+	int r = 0;
+
+	if (fd < 0)
+		return fd;
+	if (transparent)
+		r = set_transparent(fd, a->family);
+	if (!r && mark)
+		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
+	if (!r)
+		r = udp_adopt_listener(fd, a->family);
+	if (!r)
+		r = bind_to(fd, a);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint32_t mark)
+{
+	_cleanup_close_ int fd = udp_socket(family);
+	struct addr a;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = family == 4 ? set_int(fd, IPPROTO_IP, IP_RECVERR, 1)
+			: set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+	if (!r)
+		r = set_receive_tos(fd, family);
+	if (!r && mark)
+		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
+	if (r < 0 && r != -EPERM)
+		return r;
+	if (!source)
+		return TAKE_FD(fd);
+	a = *source;
+	if (!keep_port)
+		a.port = 0;
+	r = set_transparent(fd, family);
+	if (!r && keep_port) /* beside a wildcard socket that allows it, too */
+		r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (!r)
+		r = bind_to(fd, &a);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+static void read_control(struct msghdr *m, struct udp_packet *ret)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		union sockaddr_any s = { 0 };
+		int tclass;
+
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_ORIGDSTADDR) {
+			memcpy(&s.in, CMSG_DATA(c), sizeof(s.in));
+			sockaddr_to_addr(&s, &ret->to);
+		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_ORIGDSTADDR) {
+			memcpy(&s.in6, CMSG_DATA(c), sizeof(s.in6));
+			sockaddr_to_addr(&s, &ret->to);
+		} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
+			ret->tos = *CMSG_DATA(c);
+		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
+			memcpy(&tclass, CMSG_DATA(c), sizeof(tclass));
+			ret->tos = (uint8_t)tclass;
+		}
+	}
+}
+
+int udp_recv_batch(int fd, struct udp_batch *b, struct udp_packet ret[static UDP_BATCH])
+{
+	struct mmsghdr m[UDP_BATCH];
+	struct iovec iov[UDP_BATCH];
+	union sockaddr_any from[UDP_BATCH];
+	union control control[UDP_BATCH];
+	int n;
+
+	for (int i = 0; i < UDP_BATCH; i++) {
+		iov[i] = (struct iovec){ .iov_base = b->data[i], .iov_len = BUFFER_BYTES };
+		m[i].msg_hdr = (struct msghdr){
+			.msg_name = &from[i],
+			.msg_namelen = sizeof(from[i]),
+			.msg_iov = &iov[i],
+			.msg_iovlen = 1,
+			.msg_control = &control[i],
+			.msg_controllen = sizeof(control[i]),
+		};
+	}
+	n = recvmmsg(fd, m, UDP_BATCH, MSG_DONTWAIT, NULL);
+	if (n < 0)
+		return -errno;
+	for (int i = 0; i < n; i++) {
+		ret[i] = (struct udp_packet){ .payload = span_of(b->data[i], m[i].msg_len) };
+		sockaddr_to_addr(&from[i], &ret[i].from);
+		read_control(&m[i].msg_hdr, &ret[i]);
+	}
+	return n;
+}
+
+static void write_tos(struct msghdr *m, union control *control, const struct udp_packet *p)
+{
+	int tos = p->tos;
+
+	if (!tos)
+		return;
+	m->msg_control = control;
+	m->msg_controllen = CMSG_SPACE(sizeof(tos));
+	memset(control, 0, CMSG_SPACE(sizeof(tos)));
+	control->align = (struct cmsghdr){
+		.cmsg_len = CMSG_LEN(sizeof(tos)),
+		.cmsg_level = p->to.family == 4 ? IPPROTO_IP : IPPROTO_IPV6,
+		.cmsg_type = p->to.family == 4 ? IP_TOS : IPV6_TCLASS,
+	};
+	memcpy(CMSG_DATA(&control->align), &tos, sizeof(tos));
+}
+
+int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int n)
+{
+	struct mmsghdr m[UDP_BATCH];
+	struct iovec iov[UDP_BATCH];
+	union sockaddr_any to[UDP_BATCH];
+	union control control[UDP_BATCH];
+	int r;
+
+	for (unsigned int i = 0; i < n; i++) {
+		const struct udp_packet *p = packets[i];
+
+		iov[i] = (struct iovec){ .iov_base = (void *)p->payload.data,
+					 .iov_len = p->payload.len };
+		m[i].msg_hdr = (struct msghdr){
+			.msg_name = &to[i],
+			.msg_namelen = sockaddr_from_addr(&to[i], &p->to),
+			.msg_iov = &iov[i],
+			.msg_iovlen = 1,
+		};
+		write_tos(&m[i].msg_hdr, &control[i], p);
+	}
+	r = sendmmsg(fd, m, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return r < 0 ? -errno : r;
+}
+
+enum udp_fault udp_fault_of_errno(int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+		return UDP_FAULT_PORT;
+	case EHOSTUNREACH:
+	case EHOSTDOWN:
+		return UDP_FAULT_HOST;
+	case ENETUNREACH:
+	case ENETDOWN:
+	case EADDRNOTAVAIL: /* no source address for this route */
+		return UDP_FAULT_NETWORK;
+	case EACCES:
+	case EPERM:
+		return UDP_FAULT_PROHIBITED;
+	}
+	return UDP_FAULT_OTHER;
+}
+
+/* Source: RFC 792, RFC 1122 section 3.2.2.1, RFC 1812 section 5.2.7.1. */
+static enum udp_fault fault_of_icmp(uint8_t type, uint8_t code)
+{
+	if (type != ICMP_DEST_UNREACH)
+		return UDP_FAULT_OTHER;
+	switch (code) {
+	case ICMP_PORT_UNREACH:
+	case ICMP_PROT_UNREACH:
+		return UDP_FAULT_PORT;
+	case ICMP_FRAG_NEEDED:
+		return UDP_FAULT_TOO_BIG;
+	case ICMP_NET_UNREACH:
+	case ICMP_NET_UNKNOWN:
+	case ICMP_NET_UNR_TOS:
+		return UDP_FAULT_NETWORK;
+	case ICMP_NET_ANO:
+	case ICMP_HOST_ANO:
+	case ICMP_PKT_FILTERED:
+		return UDP_FAULT_PROHIBITED;
+	}
+	return UDP_FAULT_HOST;
+}
+
+/* Source: RFC 4443 sections 3.1 and 3.2. */
+static enum udp_fault fault_of_icmp6(uint8_t type, uint8_t code)
+{
+	if (type == ICMP6_PACKET_TOO_BIG)
+		return UDP_FAULT_TOO_BIG;
+	if (type != ICMP6_DST_UNREACH)
+		return UDP_FAULT_OTHER;
+	switch (code) {
+	case ICMP6_DST_UNREACH_NOPORT:
+		return UDP_FAULT_PORT;
+	case ICMP6_DST_UNREACH_NOROUTE:
+		return UDP_FAULT_NETWORK;
+	case ICMP6_DST_UNREACH_BEYONDSCOPE:
+	case ICMP6_DST_UNREACH_ADDR:
+		return UDP_FAULT_HOST;
+	}
+	return UDP_FAULT_PROHIBITED;
+}
+
+static void read_error(struct msghdr *m, struct udp_error *ret)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		const struct sock_extended_err *e = (const void *)CMSG_DATA(c);
+		bool v4 = c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR;
+		union sockaddr_any router;
+
+		if (!v4 && (c->cmsg_level != IPPROTO_IPV6 || c->cmsg_type != IPV6_RECVERR))
+			continue;
+		/* Local errors are answers to a send, which has seen them. */
+		if (e->ee_origin == SO_EE_ORIGIN_ICMP)
+			ret->fault = fault_of_icmp(e->ee_type, e->ee_code);
+		else if (e->ee_origin == SO_EE_ORIGIN_ICMP6)
+			ret->fault = fault_of_icmp6(e->ee_type, e->ee_code);
+		if (ret->fault == UDP_FAULT_TOO_BIG)
+			ret->mtu_bytes = e->ee_info;
+		memcpy(&router, SO_EE_OFFENDER(e), v4 ? sizeof(router.in) : sizeof(router.in6));
+		sockaddr_to_addr(&router, &ret->router);
+	}
+}
+
+int udp_recv_error(int fd, struct udp_batch *b, struct udp_error *ret)
+{
+	union sockaddr_any target = { 0 };
+	union control control;
+	struct iovec iov = { .iov_base = b->quoted, .iov_len = sizeof(b->quoted) };
+	struct msghdr m = {
+		.msg_name = &target,
+		.msg_namelen = sizeof(target),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	int pending;
+	socklen_t len = sizeof(pending);
+	ssize_t n = recvmsg(fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT);
+
+	if (n < 0) {
+		getsockopt(fd, SOL_SOCKET, SO_ERROR, &pending, &len);
+		return -EAGAIN;
+	}
+	*ret = (struct udp_error){ .payload = span_of(b->quoted, (size_t)n) };
+	sockaddr_to_addr(&target, &ret->target);
+	read_error(&m, ret);
+	return 0;
+}

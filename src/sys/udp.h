@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SYS_UDP_H
+#define SYS_UDP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/span.h"
+
+/*
+ * UDP sockets as limpid needs them.  All are non-blocking and close-on-exec; functions that
+ * make one return the descriptor or -errno.  What is sent with a foreign source address goes
+ * through raw sockets: udp_raw.h.
+ */
+
+/* Datagrams handled by one system call. */
+#define UDP_BATCH 16
+
+/**
+ * struct udp_packet - one datagram
+ * @from:	who sent it
+ * @to:		received on a listening socket: the original destination; from an upstream
+ *		socket: not set; to be sent: where to
+ * @payload:	may be empty.  Received: valid until the batch is next used
+ * @tos:	DSCP and ECN: IPv4 TOS, IPv6 traffic class
+ */
+struct udp_packet {
+	struct addr from, to;
+	struct span payload;
+	uint8_t tos;
+};
+
+/* Room for UDP_BATCH datagrams of any size; one per thread is enough.  NULL: no memory. */
+struct udp_batch;
+struct udp_batch *udp_batch_new(void);
+void udp_batch_free(struct udp_batch *b);
+
+/**
+ * udp_listen() - a socket bound to exactly @a that tells original destinations
+ * @transparent: take datagrams to any address (IP_TRANSPARENT; needs CAP_NET_ADMIN or
+ *		CAP_NET_RAW)
+ * @mark:	SO_MARK, 0: none
+ */
+int udp_listen(const struct addr *a, bool transparent, uint32_t mark);
+
+/* The same options, and a large buffer, on a socket that somebody else made. */
+int udp_adopt_listener(int fd, uint8_t family);
+
+/**
+ * udp_upstream() - an unconnected socket towards servers, reporting their ICMP errors
+ * @family:	4 or 6
+ * @source:	address to bind to, NULL: the host's choice.  May be foreign (IP_TRANSPARENT)
+ * @keep_port:	bind to the port of @source too
+ * @mark:	SO_MARK, 0: none
+ *
+ * Where the mark is not permitted the socket goes without: who may not mark may not intercept
+ * in this network namespace either, so the socket cannot come back to us.
+ *
+ * Return: the descriptor, -EADDRNOTAVAIL or -EADDRINUSE if @source cannot be had, -EPERM if a
+ * foreign @source is not permitted, or another -errno.
+ */
+int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint32_t mark);
+
+/**
+ * udp_recv_batch() - read what is there
+ *
+ * Datagrams of any size arrive whole.  Return: packets, > 0; -EAGAIN; or another -errno,
+ * among them pending ICMP errors of upstream sockets (then see udp_recv_error()).
+ */
+int udp_recv_batch(int fd, struct udp_batch *b, struct udp_packet ret[static UDP_BATCH]);
+
+/**
+ * udp_send_batch() - send each packet's payload to its @to
+ * @n:		1..UDP_BATCH
+ *
+ * Return: packets sent, > 0 (the next one had an error: call again with the rest), or the
+ * -errno of the first.
+ */
+int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int n);
+
+/* What the network says about a datagram that it did not deliver. */
+enum udp_fault {
+	UDP_FAULT_OTHER, /* nothing that a client could be told */
+	UDP_FAULT_PORT,
+	UDP_FAULT_HOST,
+	UDP_FAULT_NETWORK,
+	UDP_FAULT_PROHIBITED,
+	UDP_FAULT_TOO_BIG,
+};
+
+/**
+ * struct udp_error - an ICMP error that came for a socket
+ * @target:	where the datagram had gone
+ * @router:	who says so
+ * @mtu_bytes:	with UDP_FAULT_TOO_BIG
+ * @payload:	as much of the datagram as the ICMP message quotes; valid until the batch is
+ *		next used
+ */
+struct udp_error {
+	enum udp_fault fault;
+	struct addr target, router;
+	uint32_t mtu_bytes;
+	struct span payload;
+};
+
+/**
+ * udp_recv_error() - take one error from the socket's error queue
+ *
+ * Return: 0, or -EAGAIN when there is none (the socket's own pending error is then cleared,
+ * too).  Source: ip(7), IP_RECVERR.
+ */
+int udp_recv_error(int fd, struct udp_batch *b, struct udp_error *ret);
+
+/* The fault that an errno of a send stands for. */
+enum udp_fault udp_fault_of_errno(int error);
+
+#endif
