@@ -85,7 +85,7 @@ main() {
 		return
 	fi
 	if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-		printf 'deps: this is no Debian; please see to these yourself (Debian 12 names): %s\n' \
+		printf 'deps: this is no Debian; please see to these yourself: %s\n' \
 			"$(tr '\n' ' ' <<<"$names")" >&2
 		return
 	fi

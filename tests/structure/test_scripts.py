@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The front door: Makefile and scripts."""
+
+import re
+import subprocess
+
+import pytest
+
+from tree import ROOT, files, name
+
+SHELL = [path for path in files(".sh", "#!", folders=("scripts", "bench"))
+         if re.match(r"#!.*\bsh\b|#!.*\bbash\b", path.read_text())]
+
+
+@pytest.mark.parametrize("script", SHELL, ids=name)
+def test_shell_script_parses(script):
+    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_help_names_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()
+    targets = set(phony) - {"all", "build", "help"}
+    text = subprocess.run(["make", "-s", "-C", str(ROOT), "help"], capture_output=True, text=True,
+                          check=True).stdout
+    assert set(re.findall(r"^make (\w+) ", text, re.M)) == targets
+
+
+@pytest.mark.parametrize("group", ["build", "test", "demo", "bench"])
+def test_packages_of_a_group(group):
+    done = subprocess.run([ROOT / "scripts" / "deps.sh", "--list", group], capture_output=True,
+                          text=True, check=True)
+    names = done.stdout.split()
+    assert "gcc" in names and len(names) == len(set(names))
+
+
+def test_unknown_group_is_refused():
+    done = subprocess.run([ROOT / "scripts" / "deps.sh", "--list", "no-such-group"],
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "accepted:" in done.stderr
