@@ -3,6 +3,7 @@
 
 import re
 import subprocess
+import tokenize
 
 import pytest
 
@@ -46,8 +47,11 @@ def test_white_space():
              lines_of(".c", ".h", ".def", ".py", ".sh", ".build", "#!") if line != line.rstrip()]
     wrong += [f"{where}: indented by spaces" for where, line in lines_of(".c", ".h")
               if re.match(r" {8}| +\t", line)]
-    wrong += [f"{where}: indented by a tab" for where, line in lines_of(".py")
-              if re.match(r" *\t", line)]
+    for path in files(".py"):  # text in quotes may be of another language
+        with open(path, "rb") as f:
+            wrong += [f"{name(path)}:{token.start[0]}: indented by a tab"
+                      for token in tokenize.tokenize(f.readline)
+                      if token.type == tokenize.INDENT and "\t" in token.string]
     for path in files(".c", ".h", ".def", ".py", ".sh", ".build", "#!"):
         text = path.read_text()
         if text and (not text.endswith("\n") or text.endswith("\n\n")):
