@@ -44,8 +44,8 @@ struct netns_command;
  *
  * Return: 0 or -errno with @error set.
  */
-int netns_command_new(char *const argv[], struct netns_command **ret,
-		      struct netns_sockets *sockets, char *error, size_t error_cap_bytes);
+int netns_command_new(char *const argv[], struct netns_command **ret, struct netns_sockets *sockets,
+		      char *error, size_t error_cap_bytes);
 
 /* Let the command begin. */
 int netns_command_go(struct netns_command *c);

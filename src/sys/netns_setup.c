@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation.  The order: look at the host's addresses and routes; enter new
+ * namespaces; start nft; meanwhile set up lo and make the sockets; wait for nft.
+ *
+ * Each packet that the command sends to anywhere leaves through lo, is marked on its way out
+ * (which routes it to "local", see netns_link.c), comes in again through lo, and is given by
+ * tproxy to the socket here, with its destination unchanged.  Our own sockets carry another
+ * mark and are left alone.  A socket that the command has opened itself on an address of its
+ * own wins over tproxy; any other loopback port is intercepted, too, so that servers on the
+ * host's loopback are reached through the engine.  If limpid dies, tproxy finds no socket
+ * and the packets are refused: nothing gets out uninspected.
+ *
+ * Capabilities: as root (better: with SYS_ADMIN and NET_ADMIN) a network namespace suffices.
+ * Anybody else gets a user namespace with only the own uid and gid in it.  There this process
+ * has all capabilities until execve(2); nft gets NET_ADMIN as an ambient one, which is taken
+ * back before the command is run.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "sys/netns_host.h"
+#include "sys/netns_link.h"
+#include "sys/netns_setup.h"
+#include "sys/netns_sockets.h"
+#include "sys/nft.h"
+
+#define MARK_COMMAND 0x6c696d01 /* sent by the command, to be intercepted */
+#define MARK_OWN 0x6c696d02	/* sent by limpid's sockets in the namespace */
+
+/* Where the sentence about a refusal goes. */
+struct complaint {
+	char *text;
+	size_t cap_bytes;
+};
+
+/* Say why, and pass @r on. */
+__attribute__((format(printf, 3, 4))) static int refused(const struct complaint *c, int r,
+							 const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(c->text, c->cap_bytes, fmt, args);
+	va_end(args);
+	return r;
+}
+
+struct capabilities {
+	struct __user_cap_header_struct head;
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+};
+
+static int get_capabilities(struct capabilities *c)
+{
+	c->head = (struct __user_cap_header_struct){ .version = _LINUX_CAPABILITY_VERSION_3 };
+	return syscall(SYS_capget, &c->head, c->data) < 0 ? -errno : 0;
+}
+
+static bool may_do_without_user_namespace(void)
+{
+	uint32_t needed = 1U << CAP_SYS_ADMIN | 1U << CAP_NET_ADMIN | 1U << CAP_NET_RAW;
+	struct capabilities c;
+
+	return !get_capabilities(&c) && (c.data[0].effective & needed) == needed;
+}
+
+/* Let programs have NET_ADMIN; @before is for take_back(). */
+static int lend_net_admin(struct capabilities *before)
+{
+	struct capabilities c;
+	int r = get_capabilities(before);
+
+	if (r < 0)
+		return r;
+	c = *before;
+	c.data[0].inheritable |= 1U << CAP_NET_ADMIN;
+	if (syscall(SYS_capset, &c.head, c.data) < 0 ||
+	    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+static int take_back(struct capabilities *before)
+{
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, CAP_NET_ADMIN, 0, 0) < 0 ||
+	    syscall(SYS_capset, &before->head, before->data) < 0)
+		return -errno;
+	return 0;
+}
+
+static int read_number(const char *path, long *ret)
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+
+	return f && fscanf(f, "%ld", ret) == 1 ? 0 : -ENOENT;
+}
+
+/* Switches with which a host forbids user namespaces, and the cure; NULL: none of these. */
+static const char *user_namespace_switch(void)
+{
+	static const struct {
+		const char *path;
+		long forbids;
+		const char *cure;
+	} switches[] = {
+		{ "/proc/sys/kernel/unprivileged_userns_clone", 0,
+		  "cure: sysctl kernel.unprivileged_userns_clone=1" },
+		{ "/proc/sys/user/max_user_namespaces", 0,
+		  "cure: sysctl user.max_user_namespaces=10000" },
+		{ "/proc/sys/user/max_net_namespaces", 0,
+		  "cure: sysctl user.max_net_namespaces=10000" },
+		{ "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 1,
+		  "AppArmor restricts them: allow limpid in a profile (userns,), or "
+		  "sysctl kernel.apparmor_restrict_unprivileged_userns=0" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(switches); i++) {
+		long value;
+
+		if (!read_number(switches[i].path, &value) && value == switches[i].forbids)
+			return switches[i].cure;
+	}
+	return NULL;
+}
+
+static int refused_namespace(const struct complaint *c, int r, const char *what)
+{
+	const char *cure = user_namespace_switch();
+
+	return refused(
+		c, r, "%s refused: %s; %s", what, strerror(-r),
+		cure ? cure
+		     : "kernel.unprivileged_userns_clone, user.max_user_namespaces, AppArmor, a "
+		       "container or a chroot may forbid them; as root none is needed");
+}
+
+static int write_proc(const char *path, const char *text)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int map_self(const struct complaint *c, unsigned int uid, unsigned int gid)
+{
+	char line[64];
+	int r;
+
+	if (access("/proc/self/uid_map", F_OK) < 0)
+		return refused(c, -ENOENT,
+			       "no /proc/self/uid_map: /proc is not mounted here; cure: "
+			       "mount -t proc proc /proc, or run as root");
+	r = write_proc("/proc/self/setgroups", "deny");
+	snprintf(line, sizeof(line), "%u %u 1", uid, uid);
+	if (!r || r == -ENOENT)
+		r = write_proc("/proc/self/uid_map", line);
+	snprintf(line, sizeof(line), "%u %u 1", gid, gid);
+	if (!r)
+		r = write_proc("/proc/self/gid_map", line);
+	return r < 0 ? refused_namespace(c, r,
+					 "the user namespace exists, but writing its uid_map was")
+		     : 0;
+}
+
+static int enter(const struct complaint *c, bool with_user)
+{
+	unsigned int uid = geteuid(), gid = getegid();
+	int r;
+
+	if (with_user) {
+		if (unshare(CLONE_NEWUSER) < 0)
+			return refused_namespace(c, -errno, "a user namespace was");
+		r = map_self(c, uid, gid);
+		if (r < 0)
+			return r;
+	}
+	if (unshare(CLONE_NEWNET) < 0)
+		return refused_namespace(c, -errno, "a network namespace was");
+	return 0;
+}
+
+/* "a, b, c" of the addresses of one family; with the loopback ones in front, never empty. */
+static void print_own_addrs(FILE *f, const struct netns_host *h, uint8_t family)
+{
+	char text[ADDR_TEXT_MAX];
+
+	fputs(family == 4 ? "127.0.0.0/8" : "::1", f);
+	for (size_t i = 0; i < h->addrs_len; i++)
+		if (h->addrs[i].family == family)
+			fprintf(f, ", %s", addr_format_ip(&h->addrs[i], text));
+}
+
+/* Multicast stays within; what is neither TCP nor UDP is told so (EPERM) unless it does, too. */
+static void print_output_chain(FILE *f, const struct netns_host *h)
+{
+	fprintf(f,
+		"chain output {\n"
+		" type route hook output priority mangle\n"
+		" meta mark %#x accept\n"
+		" ip daddr { 224.0.0.0/4, 255.255.255.255 } accept\n"
+		" ip6 daddr ff00::/8 accept\n"
+		" meta l4proto { tcp, udp } meta mark set %#x accept\n"
+		" ip daddr { ",
+		MARK_OWN, MARK_COMMAND);
+	print_own_addrs(f, h, 4);
+	fputs(" } accept\n ip6 daddr { ", f);
+	print_own_addrs(f, h, 6);
+	fputs(" } accept\n drop\n}\n", f);
+}
+
+/*
+ * "socket wildcard" is 0 or 1 where there is a socket for the packet, bound to one address or
+ * to all, and no match where there is none.
+ */
+static void print_input_chain(FILE *f, const struct netns_host *h)
+{
+	fprintf(f,
+		"chain input {\n"
+		" type filter hook prerouting priority mangle\n"
+		" meta mark != %#x accept\n"
+		" ip daddr { ",
+		MARK_COMMAND);
+	print_own_addrs(f, h, 4);
+	fputs(" } socket wildcard <= 1 accept\n ip6 daddr { ", f);
+	print_own_addrs(f, h, 6);
+	fprintf(f,
+		" } socket wildcard <= 1 accept\n"
+		" meta nfproto ipv4 meta l4proto { tcp, udp } tproxy ip to %s:%d accept\n"
+		" meta nfproto ipv6 meta l4proto { tcp, udp } tproxy ip6 to [%s]:%d accept\n"
+		"}\n",
+		NETNS_LISTEN_V4, NETNS_LISTEN_PORT, NETNS_LISTEN_V6, NETNS_LISTEN_PORT);
+}
+
+/* Return: the rules in nft's language, to be freed, or NULL. */
+static char *print_rules(const struct netns_host *h)
+{
+	char *script = NULL;
+	size_t len;
+	FILE *f = open_memstream(&script, &len);
+
+	if (!f)
+		return NULL;
+	fputs("table inet limpid {\n", f);
+	print_output_chain(f, h);
+	print_input_chain(f, h);
+	fputs("}\n", f);
+	if (fclose(f)) {
+		free(script);
+		return NULL;
+	}
+	return script;
+}
+
+static int begin_nft(const struct complaint *c, const char *script, struct nft *nft)
+{
+	int r = nft_begin(nft, script);
+
+	if (r == -ENOENT)
+		return refused(c, r,
+			       "the program nft was not found in PATH, /usr/sbin or /sbin; cure: "
+			       "install the package nftables");
+	return r < 0 ? refused(c, r, "the program nft cannot be run: %s", strerror(-r)) : 0;
+}
+
+static int begin_rules(const struct complaint *c, const struct netns_host *h, struct nft *nft)
+{
+	_cleanup_free_ char *script = print_rules(h);
+	struct capabilities before;
+	int r, back;
+
+	if (!script)
+		return refused(c, -ENOMEM, "out of memory");
+	/* Root's programs have all of root's capabilities anyway. */
+	if (!geteuid() || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_ADMIN, 0, 0) == 1)
+		return begin_nft(c, script, nft);
+	r = lend_net_admin(&before);
+	if (r < 0)
+		return refused_namespace(c, r, "the use of capabilities was");
+	r = begin_nft(c, script, nft);
+	back = take_back(&before);
+	return back < 0 && !r
+		       ? refused(c, back, "a capability cannot be dropped: %s", strerror(-back))
+		       : r;
+}
+
+static int end_rules(const struct complaint *c, struct nft *nft)
+{
+	char said[256];
+	int r = nft_end(nft, said, sizeof(said));
+
+	return r < 0 ? refused(c, r,
+			       "nft rules were refused (the kernel needs nf_tables with nft_tproxy "
+			       "and nft_socket): %s",
+			       said[0] ? said : "nft gave no reason")
+		     : 0;
+}
+
+static int setup_inside(const struct complaint *c, const struct netns_host *h,
+			struct netns_sockets *ret)
+{
+	struct netns_sockets s;
+	const char *what = "";
+	int r = netns_link_setup(h, MARK_COMMAND, &what);
+
+	if (r == -EPERM)
+		return refused_namespace(c, r, "setting lo up in the new namespace was");
+	if (r < 0)
+		return refused(c, r, "%s was refused in the new network namespace: %s", what,
+			       strerror(-r));
+	r = netns_sockets_make(h->has_v6, MARK_OWN, &s, &what);
+	if (r < 0)
+		return refused(c, r, "%s was refused in the new network namespace: %s", what,
+			       strerror(-r));
+	*ret = s;
+	return 0;
+}
+
+int netns_setup(struct netns_sockets *ret, char *error, size_t error_cap_bytes)
+{
+	struct complaint c = { .text = error, .cap_bytes = error_cap_bytes };
+	_cleanup_free_ struct netns_host *host = NEW0(struct netns_host);
+	bool with_user = !may_do_without_user_namespace();
+	struct netns_sockets s;
+	struct nft nft;
+	int r, rules;
+
+	if (!host)
+		return refused(&c, -ENOMEM, "out of memory");
+	r = netns_host_look(host);
+	if (r < 0)
+		return refused(&c, r, "the host's addresses cannot be read: %s", strerror(-r));
+	r = enter(&c, with_user);
+	if (r < 0)
+		return r;
+	r = begin_rules(&c, host, &nft);
+	if (r < 0)
+		return r;
+	r = setup_inside(&c, host, &s);
+	if (r < 0) {
+		struct complaint unheard = { .text = (char[8]){ 0 }, .cap_bytes = 8 };
+
+		end_rules(&unheard, &nft);
+		return r;
+	}
+	rules = end_rules(&c, &nft);
+	if (rules < 0) {
+		netns_sockets_close(&s);
+		return rules;
+	}
+	*ret = s;
+	return 0;
+}
