@@ -10,7 +10,8 @@
  * @CODEC_BAD:		this protocol, but malformed or over a limit
  *
  * All but MORE are final: more bytes behind the same ones never change the answer, and it does
- * not depend on the portions in which they came.  The result means something only on DONE.
+ * not depend on the portions in which they came.  The result means something only on DONE;
+ * after a final answer the state is spent.
  */
 enum codec_result {
 	CODEC_MORE,

@@ -2,7 +2,7 @@
 /*
  * Theory of operation
  *
- * Two passes.  A machine with one step per byte decides what the head is and where it ends;
+ * Two passes.  A machine that steps from byte to byte decides what the head is and where it ends;
  * as it never looks ahead, its answer cannot depend on how the input is cut, and every byte is
  * visited once.  When it has seen the empty line the head is known to be well formed, and
  * request_read() only has to find the places again: it fails for nothing but the meaning of
@@ -35,9 +35,14 @@ enum step {
 /* RFC 9110 section 5.6.2 */
 static bool is_token(uint8_t c)
 {
-	if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'))
-		return true;
-	return c && strchr("!#$%&'*+-.^_`|~", c);
+	static const bool token[256] = {
+		['!'] = true,	      ['#' ... '\''] = true, ['*'] = true,
+		['+'] = true,	      ['-'] = true,	     ['.'] = true,
+		['0' ... '9'] = true, ['A' ... 'Z'] = true,  ['^' ... 'z'] = true,
+		['|'] = true,	      ['~'] = true,
+	};
+
+	return token[c];
 }
 
 static uint8_t lower(uint8_t c)
@@ -120,11 +125,20 @@ static enum codec_result step_name(struct http1_scan *scan, uint8_t c)
 	return is_token(c) ? CODEC_MORE : CODEC_BAD;
 }
 
-static enum codec_result step_value(struct http1_scan *scan, uint8_t c)
+static bool is_value(uint8_t c)
 {
-	if (c == '\r')
-		return step_to(scan, STEP_VALUE_LF);
-	return (c < ' ' && c != '\t') || c == 0x7f ? CODEC_BAD : CODEC_MORE;
+	return (c >= ' ' && c != 0x7f) || c == '\t';
+}
+
+/* The only step that takes more than a byte: most of a head is values. */
+static enum codec_result step_value(struct http1_scan *scan, struct span in)
+{
+	while (is_value(in.data[scan->at])) {
+		if (scan->at + 1 == in.len)
+			return CODEC_MORE;
+		scan->at++;
+	}
+	return in.data[scan->at] == '\r' ? step_to(scan, STEP_VALUE_LF) : CODEC_BAD;
 }
 
 static enum codec_result step_byte(struct http1_scan *scan, struct span in)
@@ -152,7 +166,7 @@ static enum codec_result step_byte(struct http1_scan *scan, struct span in)
 	case STEP_NAME:
 		return step_name(scan, c);
 	case STEP_VALUE:
-		return step_value(scan, c);
+		return step_value(scan, in);
 	case STEP_END_LF:
 		return c == '\n' ? CODEC_DONE : CODEC_BAD;
 	}
@@ -336,14 +350,13 @@ enum codec_result http1_request_parse(struct http1_scan *scan, struct span in,
 	enum codec_result r = CODEC_MORE;
 	struct span head;
 
+	in = span_head(in, head_max_bytes);
 	for (; scan->at < in.len; scan->at++) {
-		if (scan->at >= head_max_bytes)
-			return CODEC_BAD;
 		r = step_byte(scan, in);
 		if (r != CODEC_MORE)
 			break;
 	}
-	if (r == CODEC_MORE && scan->at >= head_max_bytes)
+	if (r == CODEC_MORE && in.len >= head_max_bytes)
 		return CODEC_BAD;
 	if (r != CODEC_DONE)
 		return r;
