@@ -12,8 +12,10 @@ four-tuple, and ip_forward() drops packets that carry a socket.
 import glob
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 PARTIES = ("cl", "px", "sv")
@@ -77,15 +79,17 @@ def congestion_control(wanted):
 
 
 def sweep():
-    """Remove the namespaces and groups of benches that no longer run."""
-    root = cgroup_root()
-    for path in glob.glob(f"/run/netns/{PREFIX}*") + glob.glob(f"{root}/{PREFIX}*"):
+    """Remove the namespaces, groups and folders of benches that no longer run."""
+    places = ("/run/netns", cgroup_root(), tempfile.gettempdir())
+    for path in [p for place in places for p in glob.glob(f"{place}/{PREFIX}*")]:
         name = os.path.basename(path)
         owner = re.match(PREFIX + r"(\d+)", name)
         if not owner or os.path.exists(f"/proc/{owner[1]}"):
             continue
         if path.startswith("/run/netns/"):
             run("ip", "netns", "del", name, check=False)
+        elif path.startswith(tempfile.gettempdir()):
+            shutil.rmtree(path, ignore_errors=True)
         else:
             remove_group(path)
 
@@ -218,6 +222,12 @@ class Bed:
                     "state", "established")
         facts = [line for line in shown.split("\n") if "cwnd:" in line]
         return [line for line in facts if f" {self.cc} " not in f" {line.strip()} "]
+
+    def own_source(self):
+        """Connections at the origin that come from the proxy's own address: none may."""
+        shown = run("nsenter", f"--net=/run/netns/{self.ns('sv')}", "ss", "-Htn")
+        return [line for line in shown.split("\n") if "10.2.0.1]:" in line or "10.2.0.1:" in line
+                or "fd02::1]:" in line]
 
     def cpu_options(self):
         """Files for the load client: one for each party, then the softirq threads."""

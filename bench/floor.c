@@ -36,7 +36,9 @@ struct lane {
 	unsigned char *rest;		/* what a short write left of the buffer */
 	size_t rest_at, rest_bytes;
 	unsigned int full;		/* reads in a row that filled the buffer */
-	bool finished;			/* the end of the stream was passed on */
+	bool readable, full_out;	/* by the last event, until EAGAIN; by EAGAIN, until an event */
+	bool hung_up;			/* the end of the stream is near: a short read is not the last */
+	bool finished, passed_on;	/* the end of the stream was read; and shown to the other side */
 };
 
 struct flow {
@@ -146,22 +148,32 @@ static int lane_pump(struct thread *t, struct lane *l, int from, int to)
 		ssize_t n;
 		int r;
 
-		if (l->finished)
+		if (l->finished || l->full_out)
 			return 0;
 		r = lane_drain(l, to);
+		l->full_out = r == 0;
 		if (r <= 0)
 			return r;
-		n = t->splice && l->full > 1 ? lane_splice(l, from) : lane_copy(t, l, from, to);
-		if (n == -EAGAIN)
+		if (!l->readable)
 			return 0;
-		if (n < 0)
+		n = t->splice && l->full > 1 ? lane_splice(l, from) : lane_copy(t, l, from, to);
+		if (n < 0 && n != -EAGAIN)
 			return (int)n;
-		if (n == 0) {
-			l->finished = true;
-			shutdown(to, SHUT_WR);
-		}
+		l->finished = n == 0;
+		if (n == -EAGAIN || (l->full == 0 && !l->hung_up))
+			l->readable = false;	/* copied less than asked: the next is an edge */
 	}
 	return 1;
+}
+
+static void flow_ready(struct flow *f, int side, uint32_t events)
+{
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		f->lane[side].readable = true;
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		f->lane[side].hung_up = true;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		f->lane[!side].full_out = false;
 }
 
 static void flow_pump(struct thread *t, struct flow *f)
@@ -169,6 +181,12 @@ static void flow_pump(struct thread *t, struct flow *f)
 	int up = lane_pump(t, &f->lane[0], f->fd[0], f->fd[1]);
 	int down = lane_pump(t, &f->lane[1], f->fd[1], f->fd[0]);
 
+	for (int i = 0; i < 2; i++) {
+		if (f->lane[i].finished && !f->lane[!i].finished && !f->lane[i].passed_on) {
+			f->lane[i].passed_on = true;
+			shutdown(f->fd[!i], SHUT_WR);
+		}
+	}
 	if (up < 0 || down < 0 || (f->lane[0].finished && f->lane[1].finished)) {
 		flow_kill(t, f);
 	} else if ((up > 0 || down > 0) && !f->queued) {
@@ -243,8 +261,6 @@ static void thread_accept(struct thread *t)
 static void thread_event(struct thread *t, const struct epoll_event *ev)
 {
 	struct flow *f = (struct flow *)(uintptr_t)(ev->data.u64 & ~1ULL);
-	int error = 0;
-	socklen_t len = sizeof(error);
 
 	if (!f) {
 		thread_accept(t);
@@ -253,14 +269,14 @@ static void thread_event(struct thread *t, const struct epoll_event *ev)
 	if (f->dead)
 		return;
 	if (!f->connected) {
-		getsockopt(f->fd[1], SOL_SOCKET, SO_ERROR, &error, &len);
-		if (error) {
+		if (ev->events & EPOLLERR) {
 			flow_kill(t, f);
 			return;
 		}
 		f->connected = true;
 		flow_watch(t, f, 0);
 	}
+	flow_ready(f, (int)(ev->data.u64 & 1), ev->events);
 	flow_pump(t, f);
 }
 
