@@ -141,9 +141,9 @@ class Bed:
                           f"addr add fd01::{2 + i:x}/64 dev c0 nodad\n" for i in range(CLIENTS))
         self._ip("cl", clients + "route add default via 10.1.0.1\n"
                  "route add default via fd01::1\n")
-        self._ip("sv", "".join(f"addr add 10.2.0.{n}/24 dev s0\naddr add fd02::{n}/64 dev s0 nodad\n"
-                               for n in (2, 4))
-                 + "route add default via 10.2.0.1\nroute add default via fd02::1\n")
+        origins = "".join(f"addr add 10.2.0.{n}/24 dev s0\n"
+                          f"addr add fd02::{n}/64 dev s0 nodad\n" for n in (2, 4))
+        self._ip("sv", origins + "route add default via 10.2.0.1\nroute add default via fd02::1\n")
         self._ip("px", "addr add 10.1.0.1/24 dev p0\naddr add fd01::1/64 dev p0 nodad\n"
                  "addr add 10.2.0.1/24 dev p1\naddr add fd02::1/64 dev p1 nodad\n"
                  "rule add fwmark 1 lookup 100\nroute add local 0.0.0.0/0 dev lo table 100\n")
