@@ -38,6 +38,7 @@
 #include "sys/netns.h"
 #include "sys/netns_setup.h"
 #include "sys/netns_sockets.h"
+#include "sys/program.h"
 
 #define SOCKETS (sizeof(struct netns_sockets) / sizeof(int))
 static_assert(SOCKETS <= FDPASS_MAX, "they go in one message");
@@ -62,20 +63,28 @@ static int wait_pid(pid_t pid, int *status)
 	return 0;
 }
 
+/* A folder of PATH that cannot be searched is no reason to speak of permission. */
+static bool is_nowhere(const char *name, int error)
+{
+	char path[4096];
+
+	if (error == EACCES && !strchr(name, '/'))
+		return program_find(getenv("PATH"), name, F_OK, path, sizeof(path)) < 0;
+	return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
+}
+
 /* As sh(1) says it. */
 static _Noreturn void exec_command(char *const argv[])
 {
-	const char *why;
-	int status = 127;
+	bool nowhere;
+	int error;
 
 	execvp(argv[0], argv);
-	why = strerror(errno);
-	if (errno == ENOENT && !strchr(argv[0], '/'))
-		why = "command not found";
-	else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ENAMETOOLONG)
-		status = 126;
-	dprintf(STDERR_FILENO, "limpid: %s: %s\n", argv[0], why);
-	_exit(status);
+	error = errno;
+	nowhere = is_nowhere(argv[0], error);
+	dprintf(STDERR_FILENO, "limpid: %s: %s\n", argv[0],
+		nowhere && !strchr(argv[0], '/') ? "command not found" : strerror(error));
+	_exit(nowhere ? 127 : 126);
 }
 
 static int helper_report(int control)

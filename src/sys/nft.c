@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <spawn.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -10,22 +9,9 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "sys/nft.h"
+#include "sys/program.h"
 
 #define ALWAYS_SEARCHED "/usr/sbin:/sbin:/usr/local/sbin"
-
-/* The first executable @name in the colon-separated folders @path.  Return: 0 or -ENOENT. */
-static int find_in(const char *path, const char *name, char *dst, size_t cap_bytes)
-{
-	while (path && *path) {
-		size_t len = strcspn(path, ":");
-		int n = snprintf(dst, cap_bytes, "%.*s/%s", (int)len, path, name);
-
-		if (len && n > 0 && (size_t)n < cap_bytes && !access(dst, X_OK))
-			return 0;
-		path += len + (path[len] == ':');
-	}
-	return -ENOENT;
-}
 
 int nft_begin(struct nft *n, const char *script)
 {
@@ -37,8 +23,8 @@ int nft_begin(struct nft *n, const char *script)
 	char program[512];
 	int r;
 
-	if (find_in(getenv("PATH"), "nft", program, sizeof(program)) < 0 &&
-	    find_in(ALWAYS_SEARCHED, "nft", program, sizeof(program)) < 0)
+	if (program_find(getenv("PATH"), "nft", X_OK, program, sizeof(program)) < 0 &&
+	    program_find(ALWAYS_SEARCHED, "nft", X_OK, program, sizeof(program)) < 0)
 		return -ENOENT;
 	if (in < 0 || err < 0 || pwrite(in, script, len_bytes, 0) != (ssize_t)len_bytes)
 		return -errno;
