@@ -9,6 +9,7 @@
 
 #include "base/addr.h"
 #include "core/policy.h"
+#include "core/settings.h"
 #include "sys/log.h"
 
 enum listener_mode {
@@ -31,21 +32,8 @@ struct config {
 	struct listener_config *listeners;
 	size_t n_listeners;
 	struct policy *policy;
-	struct config_timeouts {
-		uint32_t sniff_ms;	 /* for the client's first bytes, where policy needs them */
-		uint32_t connect_ms;	 /* for the server's SYN-ACK */
-		uint32_t idle_ms;	 /* no byte in either direction */
-		uint32_t half_closed_ms; /* no byte after one side has ended */
-		uint32_t deny_ms;	 /* how long a denied flow is held before RST */
-		uint32_t drain_ms;	 /* how long SIGTERM waits for flows to end */
-	} timeouts;
-	struct config_limits {
-		uint32_t flows;			 /* at once, in total; 0: what descriptors allow */
-		uint32_t threads;		 /* 0: one per core */
-		uint32_t look_ahead_bytes;	 /* per flow */
-		uint64_t look_ahead_total_bytes; /* all flows together */
-		uint32_t record_queue_bytes;	 /* per thread: records waiting to be written */
-	} limits;
+	struct timeouts timeouts;
+	struct limits limits;
 	uint32_t mark;	    /* firewall.mark: SO_MARK of own sockets, 0: none */
 	enum log_level log; /* log.level */
 	char *record_flows; /* record.flows.file: path, or NULL */

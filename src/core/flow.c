@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation.  A flow is a few named steps (enum phase), taken by flow_run() whenever
+ * anything happened to either end: learn -> decide -> dial -> open -> relay.  Learning and
+ * dialling run beside each other as soon as policy allows it: a client that stays silent then
+ * hears at once a server that speaks first.
+ *
+ * Everything that can end a flow ends in flow_close() with the one reason for it.  A closed
+ * flow stays readable until the end of the loop's round, so callers check flow_is_closed()
+ * after any call that may close and otherwise need no care.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "core/flow.h"
+#include "core/listener.h"
+#include "core/worker.h"
+#include "sys/sock.h"
+
+static void on_timer(struct timer *t);
+static void dial_start(struct flow *f, const struct plan *plan);
+
+static void end_on_ready(struct watch *w, uint32_t ready)
+{
+	struct end *e = container_of(w, struct end, watch);
+
+	end_note(e, ready);
+	flow_run(e->flow);
+}
+
+static void on_task(struct task *t)
+{
+	flow_run(container_of(t, struct flow, task));
+}
+
+static uint64_t wall_clock_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+void flow_start(struct worker *w, const struct listener *l, int fd, const struct addr *client)
+{
+	struct realm *realm = w->realm;
+	struct flow *f = pool_get(&w->flow_pool);
+
+	if (!f) {
+		w->stats.ended[WHY_INTERNAL]++;
+		sock_close_reset(fd);
+		return;
+	}
+	f->worker = w;
+	f->listener = l;
+	f->snapshot = realm->snapshot;
+	f->dialer = realm->parts.dialer;
+	f->proto = realm->parts.proto;
+	f->id = atomic_fetch_add_explicit(&realm->next_flow_id, 1, memory_order_relaxed);
+	f->start_us = wall_clock_us();
+	f->facts.network = NETWORK_TCP;
+	f->facts.listener = l->index;
+	f->facts.client = *client;
+	end_init(&f->client, f, realm->parts.socket);
+	end_init(&f->server, f, realm->parts.socket);
+	f->client.watch.on_ready = f->server.watch.on_ready = end_on_ready;
+	lane_init(&f->up, &f->client, &f->server);
+	lane_init(&f->down, &f->server, &f->client);
+	f->up.paused = true;
+	timer_init(&f->timer, on_timer);
+	task_init(&f->task, on_task);
+	list_add_tail(&w->flows, &f->link);
+	w->n_flows++;
+	atomic_fetch_add(&realm->n_flows, 1);
+	f->client.fd = fd;
+	f->client.writable = true;
+	if (loop_watch(&w->loop, &f->client.watch, fd) < 0) {
+		flow_close(f, WHY_LIMIT);
+		return;
+	}
+	flow_learn(f);
+	if (f->phase == PHASE_LEARN)
+		flow_set_timer(f, f->snapshot->timeouts.sniff_ms);
+}
+
+void flow_set_timer(struct flow *f, uint32_t delay_ms)
+{
+	timer_set(&f->worker->loop.timers, &f->timer, delay_ms);
+}
+
+void flow_defer(struct flow *f)
+{
+	loop_defer(&f->worker->loop, &f->task);
+}
+
+void flow_announce(struct flow *f)
+{
+	if (f->announced)
+		return;
+	f->announced = true;
+	f->worker->realm->observer->decided(f->worker, f);
+}
+
+static void refuse(struct flow *f)
+{
+	bool full = f->look_full && !f->decision.rule;
+
+	flow_announce(f);
+	if (f->phase != PHASE_LEARN) {
+		flow_close(f, WHY_NARROWED);
+	} else if (f->decision.verdict == VERDICT_REJECT) {
+		flow_close(f, WHY_REJECTED);
+	} else {
+		f->phase = PHASE_DENY;
+		f->why = full ? WHY_LOOK_AHEAD : WHY_DENIED;
+		flow_set_timer(f, f->snapshot->timeouts.deny_ms);
+	}
+}
+
+/* What was decided for want of time is looked at again; it can only be refused. */
+static void narrow(struct flow *f, const struct decision *d)
+{
+	if (d->verdict == VERDICT_ACCEPT)
+		return;
+	f->decision = *d;
+	refuse(f);
+}
+
+void flow_decide(struct flow *f)
+{
+	struct decision d;
+
+	if (f->decision.final && !f->settled_by_time)
+		return;
+	policy_decide(f->snapshot->policy, &f->facts, &d);
+	if (f->decision.final) {
+		narrow(f, &d);
+		return;
+	}
+	f->decision = d;
+	if (d.final && d.verdict != VERDICT_ACCEPT)
+		refuse(f);
+	else if ((d.final || d.dial_early) && f->phase == PHASE_LEARN)
+		dial_start(f, &d.plan);
+}
+
+static enum why why_not_dialled(const struct flow *f, int error)
+{
+	switch (-error) {
+	case ECONNREFUSED:
+	case ECONNRESET:
+		return WHY_SERVER_REFUSED;
+	case ETIMEDOUT:
+		return WHY_CONNECT_TIMEOUT;
+	case EMFILE:
+	case ENFILE:
+	case ENOBUFS:
+	case ENOMEM:
+		return WHY_LIMIT;
+	case EADDRINUSE:
+	case EADDRNOTAVAIL:
+	case EPERM:
+		return f->plan.strict ? WHY_SOURCE : WHY_LIMIT;
+	case ELOOP:
+		return WHY_LOOP;
+	default:
+		return WHY_SERVER_UNREACHABLE;
+	}
+}
+
+/* Tell the learners that want to know: a SOCKS reply, the 200 of CONNECT. */
+static int answer(struct flow *f, enum why outcome)
+{
+	for (unsigned int i = 0; i < f->listener->n_learners; i++) {
+		const struct learner *l = &f->listener->learners[i];
+		int r = l->ops->answer ? l->ops->answer(f, l, outcome) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void dial_failed(struct flow *f, int error)
+{
+	enum why why = why_not_dialled(f, error);
+
+	(void)answer(f, why);
+	flow_close(f, why);
+}
+
+static void dial_start(struct flow *f, const struct plan *plan)
+{
+	const struct realm *realm = f->worker->realm;
+	int r;
+
+	f->plan = *plan;
+	f->up.offload = f->down.offload = plan->offload;
+	if (!f->facts.target.family) {
+		flow_close(f, WHY_NO_TARGET);
+		return;
+	}
+	f->phase = PHASE_DIAL;
+	if (listeners_include(realm->listeners, realm->n_listeners, &f->facts.target)) {
+		dial_failed(f, -ELOOP);
+		return;
+	}
+	r = f->dialer->dial(f);
+	if (!r)
+		r = loop_watch(&f->worker->loop, &f->server.watch, f->server.fd);
+	if (r < 0)
+		dial_failed(f, r);
+	else
+		flow_set_timer(f, f->snapshot->timeouts.connect_ms);
+}
+
+static void relay_open(struct flow *f)
+{
+	f->phase = PHASE_RELAY;
+	f->active_ms = loop_now_ms(&f->worker->loop);
+	if (answer(f, WHY_OPEN) < 0) {
+		flow_close(f, WHY_CLIENT_RESET);
+		return;
+	}
+	f->proto->open(f);
+	if (!flow_is_closed(f))
+		flow_hand_on(f);
+	if (!flow_is_closed(f))
+		f->proto->relay(f);
+}
+
+static void run_dial(struct flow *f)
+{
+	int r = f->dialer->dialled(f);
+
+	if (!r) {
+		relay_open(f);
+		return;
+	}
+	if (r != -EAGAIN) {
+		dial_failed(f, r);
+		return;
+	}
+	if (f->client.failed)
+		flow_close(f, WHY_CLIENT_GONE);
+	else
+		flow_learn(f);
+}
+
+void flow_run(struct flow *f)
+{
+	switch (f->phase) {
+	case PHASE_LEARN:
+		flow_learn(f);
+		return;
+	case PHASE_DIAL:
+		run_dial(f);
+		return;
+	case PHASE_RELAY:
+		f->proto->relay(f);
+		return;
+	case PHASE_DENY:
+		if (f->client.hup)
+			flow_close(f, f->why);
+		return;
+	case PHASE_CLOSED:
+		return;
+	}
+}
+
+/* Nobody waits any longer for what the client might say first. */
+static void settle(struct flow *f)
+{
+	f->facts.settled = true;
+	f->settled_by_time = true;
+	flow_decide(f);
+}
+
+static void on_timer(struct timer *t)
+{
+	struct flow *f = container_of(t, struct flow, timer);
+
+	switch (f->phase) {
+	case PHASE_LEARN:
+		settle(f);
+		return;
+	case PHASE_DIAL:
+		dial_failed(f, -ETIMEDOUT);
+		return;
+	case PHASE_RELAY:
+		if (f->holding) {
+			settle(f);
+			if (!flow_is_closed(f))
+				flow_hand_on(f);
+			if (flow_is_closed(f))
+				return;
+		}
+		f->proto->timeout(f);
+		return;
+	case PHASE_DENY:
+		flow_close(f, f->why);
+		return;
+	case PHASE_CLOSED:
+		return;
+	}
+}
+
+void flow_close(struct flow *f, enum why why)
+{
+	struct worker *w = f->worker;
+	bool orderly = why == WHY_FINISHED;
+
+	if (f->phase == PHASE_CLOSED)
+		return;
+	f->why = why;
+	f->phase = PHASE_CLOSED;
+	timer_cancel(&w->loop.timers, &f->timer);
+	task_cancel(&f->task);
+	w->stats.ended[why]++;
+	w->stats.bytes_up += f->up.bytes;
+	w->stats.bytes_down += f->down.bytes;
+	w->realm->observer->closed(w, f);
+	end_close(&f->client, orderly);
+	end_close(&f->server, orderly);
+	lane_done(&f->up, &w->tools);
+	lane_done(&f->down, &w->tools);
+	list_del(&f->link);
+	list_add_tail(&w->ended, &f->link);
+	w->n_flows--;
+	atomic_fetch_sub(&w->realm->n_flows, 1);
+}
+
+void flow_free(struct flow *f)
+{
+	struct worker *w = f->worker;
+
+	if (f->learner_state && f->learner < f->listener->n_learners &&
+	    f->listener->learners[f->learner].ops->forget)
+		f->listener->learners[f->learner].ops->forget(f);
+	atomic_fetch_sub(&w->realm->look_ahead_bytes, f->look.len);
+	buf_done(&f->look);
+	facts_done(&f->facts);
+	list_del(&f->link);
+	pool_put(&w->flow_pool, f);
+}
+
+void flow_upgrade(struct flow *f, void (*apply)(struct flow *f))
+{
+	f->upgrade = apply;
+	f->up.paused = f->down.paused = true;
+	flow_defer(f);
+}

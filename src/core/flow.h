@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_FLOW_H
+#define CORE_FLOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "core/facts.h"
+#include "core/lane.h"
+#include "core/parts.h"
+#include "core/policy.h"
+#include "core/stream.h"
+#include "core/why.h"
+#include "loop/loop.h"
+
+struct listener;
+struct snapshot;
+struct worker;
+
+/**
+ * enum phase - where the conversation as a whole stands
+ * @PHASE_LEARN:  policy needs facts that only the client can give; no server yet
+ * @PHASE_DIAL:	  the server is being dialled; learning may go on beside it
+ * @PHASE_RELAY:  both ends are open, the proto has the word; learning may go on beside it
+ * @PHASE_DENY:	  held unread until the timer
+ * @PHASE_CLOSED: ended, to be freed at the end of the round; nothing may be called
+ */
+enum phase {
+	PHASE_LEARN,
+	PHASE_DIAL,
+	PHASE_RELAY,
+	PHASE_DENY,
+	PHASE_CLOSED,
+};
+
+/* Which source address the server sees in the end. */
+enum source_got {
+	SOURCE_GOT_OWN,
+	SOURCE_GOT_ADDRESS, /* the client's ip, another port */
+	SOURCE_GOT_EXACT,   /* the client's ip:port */
+};
+
+/**
+ * struct flow - one intercepted conversation
+ * @link:	in worker's flows, or, once closed, in worker's ended
+ * @look:	the client's first bytes, for as long as learners need them
+ * @look_sent:	how many of them the lane has been given already
+ * @view:	what learners may look at: all of @look, or what has just been read.  Only while they
+ *		run
+ * @learner:	index of the learner that has the word
+ * @learned:	no learner is left: the up lane reads by itself
+ * @settled_by_time: policy decided without waiting any longer; what is learnt later may narrow
+ * @holding:	first bytes are kept back until policy knows; the timer ends that
+ * @look_full:	the client's first bytes reached limits.look-ahead
+ * @announced:	the observer has been told the verdict
+ * @decision:	policy's; .final once nothing can change it
+ * @plan:	what the server was dialled with
+ * @dead:	the end that failed, while the other is still given what it had sent
+ * @active_ms:	when bytes last moved, on the loop's clock
+ * @start_us:	wall clock
+ * @upgrade:	called once both lanes are drained: see flow_upgrade()
+ *
+ * One allocation.  An idle flow holds nothing else but the strings of its facts.
+ */
+struct flow {
+	struct list link;
+	struct worker *worker;
+	const struct listener *listener;
+	const struct snapshot *snapshot;
+	const struct dialer_ops *dialer;
+	const struct proto_ops *proto;
+	uint64_t id;
+	uint64_t start_us;
+	uint64_t active_ms;
+	struct facts facts;
+	struct decision decision;
+	struct plan plan;
+	struct end client, server;
+	struct lane up, down;
+	struct timer timer;
+	struct task task;
+	struct buf look;
+	struct span view;
+	uint32_t look_sent;
+	void *learner_state;
+	struct end *dead;
+	void (*upgrade)(struct flow *f);
+	enum phase phase;
+	enum why why;
+	enum source_got source_got;
+	uint8_t learner;
+	bool learned, settled_by_time, announced, holding, look_full;
+};
+
+/**
+ * flow_start() - a client has been accepted
+ * @fd:		owned by the flow from now on, also on failure
+ */
+void flow_start(struct worker *w, const struct listener *l, int fd, const struct addr *client);
+
+/* Something happened: take the next steps.  Idempotent. */
+void flow_run(struct flow *f);
+
+/* End it: both ends are closed (with RST unless it is WHY_FINISHED), the observer is told. */
+void flow_close(struct flow *f, enum why why);
+
+/* Worker only: at the end of the round. */
+void flow_free(struct flow *f);
+
+/* Run again as a task, after others have had their turn. */
+void flow_defer(struct flow *f);
+
+/* Set the one timer; the phase (in PHASE_RELAY the proto) knows what it means. */
+void flow_set_timer(struct flow *f, uint32_t delay_ms);
+
+/* Tell the observer the verdict, once. */
+void flow_announce(struct flow *f);
+
+static inline bool flow_is_closed(const struct flow *f)
+{
+	return f->phase == PHASE_CLOSED;
+}
+
+/*
+ * For learners.
+ */
+
+/* Take the first @n bytes away from what is looked at: they were addressed to limpid. */
+void flow_consume(struct flow *f, size_t n);
+
+/* Say something to the client on behalf of a learner.  Return: 0 or -errno. */
+int flow_reply(struct flow *f, struct span bytes);
+
+/*
+ * Between flow.c and flow_learn.c.
+ */
+
+/* Ask policy; take the step that follows from what it says. */
+void flow_decide(struct flow *f);
+
+/*
+ * For protos.
+ */
+
+/* While learning goes on: read the client's first bytes, look, decide, hand them on. */
+void flow_learn(struct flow *f);
+
+/* Give the server what was looked at and may go; forget it when nobody looks any more. */
+void flow_hand_on(struct flow *f);
+
+/**
+ * flow_upgrade() - change the stacks of a flow that is being relayed
+ * @apply:	called when both lanes have stopped reading and hold nothing; may push layers
+ *
+ * Both lanes stop at the mark: what was read before it still goes through the old layers, what
+ * is read after it comes from the new ones.
+ */
+void flow_upgrade(struct flow *f, void (*apply)(struct flow *f));
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_LISTENER_H
+#define CORE_LISTENER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "core/parts.h"
+
+#define LISTENER_LEARNERS_MAX 4
+
+/**
+ * struct listener - a port and an ordered list of learners; immutable once workers run
+ * @name:	for records; not owned
+ * @index:	what facts and rules call it
+ * @address:	where it listens
+ * @fd:		listening socket, owned, shared by all workers
+ * @inside:	its connections come from another network namespace: their addresses are not
+ *		this host's
+ */
+struct listener {
+	const char *name;
+	uint16_t index;
+	struct addr address;
+	int fd;
+	bool inside;
+	struct learner learners[LISTENER_LEARNERS_MAX];
+	unsigned int n_learners;
+};
+
+/* Is @target one of these @n listeners?  A flow that goes there would come back. */
+bool listeners_include(const struct listener *listeners, unsigned int n, const struct addr *target);
+
+#endif

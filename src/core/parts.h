@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_PARTS_H
+#define CORE_PARTS_H
+
+#include "base/span.h"
+#include "core/stream.h"
+#include "core/why.h"
+
+/*
+ * The open sets: what can be added without touching the core.  Streams are in stream.h,
+ * filters in filter.h.
+ */
+
+struct flow;
+struct learner;
+
+enum learn_result {
+	LEARN_DONE,  /* knows all it can: the next learner, please */
+	LEARN_MORE,  /* needs bytes that have not come yet */
+	LEARN_AGAIN, /* consumed, replied or pushed a layer: look again */
+	LEARN_FAILED /* the flow must end: f->why says why */
+};
+
+/**
+ * struct learner_ops - one way to learn who wants what
+ * @learn:	looks at @look, all bytes of the client that nobody has consumed, and adds to
+ *		f->facts.  May call flow_consume(), flow_reply(), end_push().  Called again with
+ *		more bytes after LEARN_MORE; at the client's end, or once the look-ahead is full,
+ *		@last is set and LEARN_MORE means LEARN_DONE
+ * @answer:	called once the dial is decided: WHY_OPEN, the server is there, or why it is not.
+ *		NULL: nobody is told.  Returns 0 or -errno
+ * @forget:	release f->learner_state.  NULL: has none
+ */
+struct learner_ops {
+	const char *name;
+	enum learn_result (*learn)(struct flow *f, const struct learner *l, struct span look,
+				   bool last);
+	int (*answer)(struct flow *f, const struct learner *l, enum why outcome);
+	void (*forget)(struct flow *f);
+};
+
+/* A learner as one listener uses it; @conf is the learner's own business and immutable. */
+struct learner {
+	const struct learner_ops *ops;
+	const void *conf;
+};
+
+/**
+ * struct dialer_ops - one way to get a server
+ * @dial:	begin: make f->server an end with a socket.  0: begun; -errno: cannot
+ * @dialled:	called when something happened on f->server: 0, it is there; -EAGAIN, not yet;
+ *		-errno, it failed
+ */
+struct dialer_ops {
+	const char *name;
+	int (*dial)(struct flow *f);
+	int (*dialled)(struct flow *f);
+};
+
+/**
+ * struct proto_ops - what runs between the ends
+ * @relay:	anything happened: move what can move.  May close the flow
+ * @timeout:	the flow's timer, set by the proto, is due
+ */
+struct proto_ops {
+	const char *name;
+	void (*open)(struct flow *f);
+	void (*relay)(struct flow *f);
+	void (*timeout)(struct flow *f);
+};
+
+/* The parts that flows are made of unless policy says otherwise. */
+struct parts {
+	const struct stream_ops *socket;
+	const struct dialer_ops *dialer;
+	const struct proto_ops *proto;
+};
+
+#endif

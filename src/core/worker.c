@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation.  Each worker watches every listening socket, level-triggered and
+ * exclusive: the kernel wakes one of those that sleep, and what one does not accept in its
+ * turn another may.  When descriptors or limits.flows run out the worker stops watching for a
+ * while instead of spinning on a socket that stays readable; connections wait in the backlog.
+ *
+ * Flows are freed at the end of the round in which they closed, so that nobody up the stack
+ * holds a pointer to freed memory.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/flow.h"
+#include "core/worker.h"
+#include "sys/log.h"
+#include "sys/sock.h"
+
+/* Connections accepted before other events get a turn. */
+#define ACCEPT_BUDGET 16
+#define ACCEPT_PAUSE_MS 100
+#define BUFFER_BYTES ((size_t)256 << 10)
+#define PIPES_MAX 64
+
+static void listen_start(struct worker *w)
+{
+	if (w->accepting || w->draining)
+		return;
+	w->accepting = true;
+	for (unsigned int i = 0; i < w->realm->n_listeners; i++)
+		loop_watch_level(&w->loop, &w->listeners[i].watch, w->realm->listeners[i].fd, true);
+}
+
+static void listen_stop(struct worker *w)
+{
+	if (!w->accepting)
+		return;
+	w->accepting = false;
+	for (unsigned int i = 0; i < w->realm->n_listeners; i++)
+		loop_unwatch(&w->loop, &w->listeners[i].watch, w->realm->listeners[i].fd);
+}
+
+static void accept_resume(struct timer *t)
+{
+	listen_start(container_of(t, struct worker, accept_timer));
+}
+
+static void accept_pause(struct worker *w)
+{
+	w->stats.accept_pauses++;
+	listen_stop(w);
+	timer_set(&w->loop.timers, &w->accept_timer, ACCEPT_PAUSE_MS);
+}
+
+static void listener_on_ready(struct watch *watch, uint32_t ready)
+{
+	struct worker_listener *wl = container_of(watch, struct worker_listener, watch);
+	struct worker *w = wl->worker;
+	struct realm *realm = w->realm;
+
+	(void)ready;
+	for (int i = 0; i < ACCEPT_BUDGET; i++) {
+		struct addr client;
+		int fd;
+
+		if (atomic_load(&realm->n_flows) >= realm->snapshot->limits.flows) {
+			accept_pause(w);
+			return;
+		}
+		fd = sock_accept(wl->listener->fd, &client);
+		if (fd == -ECONNABORTED || fd == -EPROTO)
+			continue; /* the client was gone before it was accepted */
+		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM)
+			accept_pause(w);
+		if (fd < 0)
+			return;
+		w->stats.accepted++;
+		flow_start(w, wl->listener, fd, &client);
+	}
+}
+
+static void on_wake(struct loop *l)
+{
+	struct worker *w = container_of(l, struct worker, loop);
+
+	if (!atomic_load(&w->drain_asked) || w->draining)
+		return;
+	listen_stop(w);
+	w->draining = true;
+	timer_cancel(&l->timers, &w->accept_timer);
+	if (!w->n_flows)
+		loop_stop(l);
+}
+
+static void on_round(struct loop *l)
+{
+	struct worker *w = container_of(l, struct worker, loop);
+	bool any = !list_empty(&w->ended);
+
+	while (!list_empty(&w->ended))
+		flow_free(list_entry(w->ended.next, struct flow, link));
+	if (w->realm->observer->round)
+		w->realm->observer->round(w);
+	if (any && w->draining && !w->n_flows)
+		loop_stop(l);
+}
+
+int worker_init(struct worker *w, struct realm *realm, unsigned int index)
+{
+	int r;
+
+	*w = (struct worker){ .realm = realm, .index = index };
+	list_init(&w->flows);
+	list_init(&w->ended);
+	pool_init(&w->flow_pool, sizeof(struct flow));
+	pipe_pool_init(&w->tools.pipes, PIPES_MAX);
+	timer_init(&w->accept_timer, accept_resume);
+	r = loop_init(&w->loop);
+	if (r < 0)
+		return r;
+	w->loop.on_wake = on_wake;
+	w->loop.on_round = on_round;
+	w->tools.buffer_bytes = BUFFER_BYTES;
+	w->tools.buffer = malloc(BUFFER_BYTES);
+	w->listeners = calloc(realm->n_listeners, sizeof(*w->listeners));
+	if (!w->tools.buffer || (realm->n_listeners && !w->listeners))
+		return -ENOMEM;
+	for (unsigned int i = 0; i < realm->n_listeners; i++)
+		w->listeners[i] = (struct worker_listener){
+			.watch.on_ready = listener_on_ready,
+			.worker = w,
+			.listener = &realm->listeners[i],
+		};
+	return 0;
+}
+
+void worker_run(struct worker *w)
+{
+	struct list *i, *tmp;
+	int r;
+
+	listen_start(w);
+	r = loop_run(&w->loop);
+	if (r < 0)
+		log_line(LOG_ERROR, "worker %u: epoll_wait: %m", w->index);
+	listen_stop(w);
+	list_for_each(i, tmp, &w->flows)
+		flow_close(list_entry(i, struct flow, link), WHY_SHUTDOWN);
+	on_round(&w->loop);
+}
+
+void worker_drain(struct worker *w)
+{
+	atomic_store(&w->drain_asked, true);
+	loop_wake(&w->loop);
+}
+
+void worker_done(struct worker *w)
+{
+	pool_done(&w->flow_pool);
+	pipe_pool_done(&w->tools.pipes);
+	loop_done(&w->loop);
+	free(w->tools.buffer);
+	free(w->listeners);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORE_WORKER_H
+#define CORE_WORKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/pool.h"
+#include "core/lane.h"
+#include "core/listener.h"
+#include "core/parts.h"
+#include "core/policy.h"
+#include "core/settings.h"
+#include "core/stats.h"
+#include "loop/loop.h"
+
+struct flow;
+struct worker;
+
+/**
+ * struct observer - who is told about flows, in the thread that carries them
+ * @decided:	the verdict is known, and what the client's first bytes said, if it spoke first
+ * @closed:	the flow has ended (f->why); its facts and counters are still there
+ * @round:	a round of events is over; NULL: not interested
+ */
+struct observer {
+	void (*decided)(struct worker *w, const struct flow *f);
+	void (*closed)(struct worker *w, const struct flow *f);
+	void (*round)(struct worker *w);
+};
+
+/**
+ * struct snapshot - what the configuration says, compiled; never changes
+ */
+struct snapshot {
+	const struct policy *policy;
+	struct timeouts timeouts;
+	struct limits limits;
+	uint32_t mark;
+};
+
+/**
+ * struct realm - what all workers share
+ * @snapshot:	flows remember the one they began with
+ * @n_flows:	flows of all workers
+ * @look_ahead_bytes: kept by all flows
+ */
+struct realm {
+	const struct snapshot *snapshot;
+	struct parts parts;
+	struct listener *listeners;
+	unsigned int n_listeners;
+	const struct observer *observer;
+	atomic_uint n_flows;
+	atomic_ullong look_ahead_bytes;
+	atomic_ullong next_flow_id;
+};
+
+/* One worker's watch on one listener. */
+struct worker_listener {
+	struct watch watch;
+	struct worker *worker;
+	const struct listener *listener;
+};
+
+/**
+ * struct worker - one thread: its loop, its flows, what it lends to their lanes
+ * @ended:	flows that have been closed in this round and wait to be freed
+ * @record:	the observer's own
+ */
+struct worker {
+	struct realm *realm;
+	unsigned int index;
+	struct loop loop;
+	struct lane_tools tools;
+	struct pool flow_pool;
+	struct list flows;
+	struct list ended;
+	unsigned int n_flows;
+	struct worker_listener *listeners;
+	bool accepting, draining;
+	struct timer accept_timer;
+	atomic_bool drain_asked;
+	struct stats stats;
+	void *record;
+};
+
+/* Return: 0 or -errno. */
+int worker_init(struct worker *w, struct realm *realm, unsigned int index);
+
+/* The thread's main: runs until loop_stop(); then all flows end with WHY_SHUTDOWN. */
+void worker_run(struct worker *w);
+
+/* From any thread: accept no more, and stop once the last flow has ended. */
+void worker_drain(struct worker *w);
+
+void worker_done(struct worker *w);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation.  The server is to see the client's ip:port, its ip, or our own address.
+ * What cannot be had falls to the next, counted and recorded, unless the rule is strict:
+ * the same 4-tuple may still be alive (a client that reset and came back at once), the client
+ * may live on this host and own its port, or the privilege may be missing.
+ */
+#include <errno.h>
+
+#include "core/flow.h"
+#include "core/worker.h"
+#include "dial/direct.h"
+#include "sys/sock.h"
+
+static bool is_about_source(int error)
+{
+	switch (-error) {
+	case EADDRNOTAVAIL:
+	case EADDRINUSE:
+	case EPERM:
+	case EACCES:
+	case EINVAL:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int connect_from(struct flow *f, enum source_got want)
+{
+	const struct addr *client = &f->facts.client;
+	bool own = want == SOURCE_GOT_OWN;
+	int fd;
+
+	if (!own && client->family != f->facts.target.family)
+		return -EADDRNOTAVAIL;
+	fd = sock_connect(&f->facts.target, own ? NULL : client, want == SOURCE_GOT_EXACT,
+			  f->snapshot->mark);
+	if (fd >= 0)
+		f->source_got = want;
+	return fd;
+}
+
+static int direct_dial(struct flow *f)
+{
+	struct stats *stats = &f->worker->stats;
+	int fd = -EADDRNOTAVAIL;
+
+	switch (f->plan.source) {
+	case SOURCE_KEEP:
+		fd = connect_from(f, SOURCE_GOT_EXACT);
+		if (fd >= 0 || !is_about_source(fd) || f->plan.strict)
+			break;
+		stats->source_fell_port++;
+		__attribute__((fallthrough));
+	case SOURCE_KEEP_ADDRESS:
+		fd = connect_from(f, SOURCE_GOT_ADDRESS);
+		if (fd >= 0 || !is_about_source(fd) || f->plan.strict)
+			break;
+		stats->source_fell_own++;
+		__attribute__((fallthrough));
+	case SOURCE_OWN:
+		fd = connect_from(f, SOURCE_GOT_OWN);
+		break;
+	}
+	if (fd < 0)
+		return fd == -EACCES || fd == -EINVAL ? -EHOSTUNREACH : fd;
+	f->server.fd = fd;
+	return 0;
+}
+
+static int direct_dialled(struct flow *f)
+{
+	struct end *s = &f->server;
+
+	if (s->failed) {
+		int r = sock_take_error(s->fd);
+
+		return r < 0 ? r : -ECONNRESET;
+	}
+	return s->writable ? 0 : -EAGAIN;
+}
+
+const struct dialer_ops direct_dialer_ops = {
+	.name = "direct",
+	.dial = direct_dial,
+	.dialled = direct_dialled,
+};

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LEARN_LEARN_H
+#define LEARN_LEARN_H
+
+#include "core/parts.h"
+
+/* The learners there are; each is one file beside this one. */
+
+/* Destination of a connection that TPROXY delivered: the accepted socket's own address. */
+extern const struct learner_ops tproxy_learner_ops;
+
+/* Destination before REDIRECT or DNAT, which conntrack remembers. */
+extern const struct learner_ops redirect_learner_ops;
+
+/* Always the same destination; conf is a struct addr. */
+extern const struct learner_ops fixed_learner_ops;
+
+/* What the client says first: TLS or HTTP, and the name it asks for; conf is a uint32_t mask of
+ * 1 << enum protocol. */
+extern const struct learner_ops sniff_learner_ops;
+
+#endif
