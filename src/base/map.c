@@ -35,13 +35,13 @@ void map_done(struct map *m)
 
 uint64_t map_hash_addr(const struct map *m, const struct addr *a, uint64_t extra)
 {
-	const uint64_t k0 = 0x9e3779b97f4a7c15, k1 = 0xd6e8feb86659fd93;
+	const uint64_t k0 = 0x9e3779b97f4a7c15, k1 = 0xd6e8feb86659fd93, k2 = 0xa0761d6478bd642f;
 	uint64_t lo, hi, rest = (uint64_t)a->scope_id << 32 | (uint64_t)a->family << 16 | a->port;
 
 	memcpy(&lo, a->ip, 8);
 	memcpy(&hi, a->ip + 8, 8);
 	lo = mix(lo ^ m->seed, hi ^ k0);
-	rest = mix(rest ^ k1, extra ^ m->seed);
+	rest = mix(rest ^ k1, extra ^ m->seed ^ k2);
 	return mix(lo ^ rest ^ k0, m->seed ^ k1 ^ (lo << 1));
 }
 
