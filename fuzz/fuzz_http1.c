@@ -18,8 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct span value = ret.fields[i].value;
 
 		REQUIRE(ret.fields[i].name.len);
-		REQUIRE(!value.len ||
-			(!memchr(value.data, 0, value.len) && !memchr(value.data, '\n', value.len)));
+		REQUIRE(!value.len || (!memchr(value.data, 0, value.len) &&
+				       !memchr(value.data, '\n', value.len)));
 	}
 	if (ret.host[0] && !ret.host_is_ip) {
 		REQUIRE(hostname_parse(span_str(ret.host), name) == 0);

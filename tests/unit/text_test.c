@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,10 +8,8 @@
 
 #include <cmocka.h>
 
-#include "base/hostname.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "base/units.h"
 
 static void test_escape(void **state)
 {
@@ -82,100 +79,12 @@ static void test_copies(void **state)
 	free(copy);
 }
 
-static void test_time(void **state)
-{
-	static const struct {
-		const char *text;
-		int error;
-		uint32_t ms;
-	} cases[] = {
-		{ "0", 0, 0 },
-		{ "0s", 0, 0 },
-		{ "250ms", 0, 250 },
-		{ "30s", 0, 30000 },
-		{ "5m", 0, 300000 },
-		{ "2h", 0, 7200000 },
-		{ "1d", 0, 86400000 },
-		{ "49d", 0, 4233600000 },
-		{ "50d", -ERANGE, 0 },
-		{ "4294967295ms", 0, UINT32_MAX },
-		{ "4294967296ms", -ERANGE, 0 },
-		{ "99999999999999999999d", -ERANGE, 0 },
-		{ "18446744073709551616s", -ERANGE, 0 },
-		{ "", -EINVAL, 0 },
-		{ "s", -EINVAL, 0 },
-		{ "30", -EINVAL, 0 },
-		{ "00", -EINVAL, 0 },
-		{ "30 s", -EINVAL, 0 },
-		{ "30S", -EINVAL, 0 },
-		{ "-1s", -EINVAL, 0 },
-		{ "+1s", -EINVAL, 0 },
-		{ "1.5s", -EINVAL, 0 },
-		{ "1h30m", -EINVAL, 0 },
-		{ "30sec", -EINVAL, 0 },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		uint32_t ms = 7;
-
-		assert_int_equal(units_parse_time(cases[i].text, &ms), cases[i].error);
-		assert_int_equal(ms, cases[i].error ? 7 : cases[i].ms);
-	}
-}
-
-static void test_size(void **state)
-{
-	static const struct {
-		const char *text;
-		int error;
-		uint64_t bytes;
-	} cases[] = {
-		{ "0", 0, 0 },
-		{ "512B", 0, 512 },
-		{ "64KiB", 0, 65536 },
-		{ "1MiB", 0, 1048576 },
-		{ "2GiB", 0, UINT64_C(2147483648) },
-		{ "18446744073709551615B", 0, UINT64_MAX },
-		{ "18446744073709551616B", -ERANGE, 0 },
-		{ "17179869184GiB", -ERANGE, 0 },
-		{ "64", -EINVAL, 0 },
-		{ "64KB", -EINVAL, 0 },
-		{ "64kib", -EINVAL, 0 },
-		{ "KiB", -EINVAL, 0 },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		uint64_t bytes = 7;
-
-		assert_int_equal(units_parse_size(cases[i].text, &bytes), cases[i].error);
-		assert_int_equal(bytes, cases[i].error ? 7 : cases[i].bytes);
-	}
-}
-
-static void test_hostname(void **state)
-{
-	char name[HOSTNAME_CAP];
-
-	assert_int_equal(hostname_parse(span_str("A-b_1.Example."), name), 0);
-	assert_string_equal(name, "a-b_1.example");
-	assert_int_equal(hostname_parse(span_str("1.2.3.4.5"), name), 0);
-	assert_int_equal(hostname_parse(span_str("1.2.3.4"), name), -EINVAL);
-	assert_int_equal(hostname_parse(span_str("1.2.3.4."), name), -EINVAL);
-	assert_int_equal(hostname_parse(span_str("a.."), name), -EINVAL);
-	assert_int_equal(hostname_parse(span_of("a\0b", 3), name), -EINVAL);
-	assert_true(hostname_is_ip(span_str("192.0.2.1")));
-	assert_true(hostname_is_ip(span_str("2001:DB8::1")));
-	assert_false(hostname_is_ip(span_str("fe80::1%lo")));
-	assert_false(hostname_is_ip(span_str("dead.beef")));
-	assert_false(hostname_is_ip(span_str("")));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_escape), cmocka_unit_test(test_escape_cut),
-		cmocka_unit_test(test_copies), cmocka_unit_test(test_time),
-		cmocka_unit_test(test_size),   cmocka_unit_test(test_hostname),
+		cmocka_unit_test(test_escape),
+		cmocka_unit_test(test_escape_cut),
+		cmocka_unit_test(test_copies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
