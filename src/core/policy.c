@@ -175,17 +175,22 @@ static void condition_done(struct condition *c)
 	free(c->listeners);
 }
 
+void rule_done(struct rule *rule)
+{
+	condition_done(&rule->match);
+	for (size_t i = 0; i < rule->n_not; i++)
+		condition_done(&rule->not [i]);
+	free(rule->not );
+	free(rule->name);
+	*rule = (struct rule){ 0 };
+}
+
 void policy_free(struct policy *p)
 {
 	if (!p)
 		return;
-	for (size_t i = 0; i < p->n_rules; i++) {
-		condition_done(&p->rules[i].match);
-		for (size_t k = 0; k < p->rules[i].n_not; k++)
-			condition_done(&p->rules[i].not [k]);
-		free(p->rules[i].not );
-		free(p->rules[i].name);
-	}
+	for (size_t i = 0; i < p->n_rules; i++)
+		rule_done(&p->rules[i]);
 	for (size_t i = 0; i < p->n_netsets; i++)
 		netset_free(p->netsets[i]);
 	for (size_t i = 0; i < p->n_namesets; i++)

@@ -115,6 +115,9 @@ void policy_decide(const struct policy *p, const struct facts *f, struct decisio
 
 void policy_free(struct policy *p);
 
+/* Release what a rule owns (its sets are the policy's) and leave it empty. */
+void rule_done(struct rule *rule);
+
 const char *verdict_name(enum verdict v); /* "accept", "deny", "reject" */
 const char *source_name(enum source s);	  /* "own", "keep-address", "keep" */
 const char *offload_name(enum offload o); /* "auto", "copy", "splice" */

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation
+ *
+ * A configuration goes through five steps, and each leaves what is wrong marked bad for the
+ * next, so that one run says all there is to say and nothing twice: bytes to tree (yaml.c), tree
+ * against table (schema.c), listeners (here), sets, rules.  Only when nobody complained is there
+ * a configuration.  The tree dies here; what a configuration keeps, it owns.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "engine/config.h"
+#include "engine/diag.h"
+#include "engine/file.h"
+#include "engine/rules.h"
+#include "engine/schema.h"
+#include "engine/sets.h"
+#include "engine/unique.h"
+#include "engine/yaml.h"
+
+#define LISTENERS_MAX 1000
+#define ADDRESSES_MAX 1000 /* of one listener */
+
+const char *listener_mode_name(enum listener_mode m)
+{
+	switch (m) {
+	case LISTENER_TPROXY:
+		return "tproxy";
+	case LISTENER_REDIRECT:
+		return "redirect";
+	case LISTENER_FIXED:
+		return "fixed";
+	}
+	return "?";
+}
+
+struct config *config_new(void)
+{
+	struct config *c = NEW0(struct config);
+
+	if (!c)
+		return NULL;
+	c->policy = NEW0(struct policy);
+	if (c->policy && schema_apply(NULL, c) == 0)
+		return c;
+	config_free(c);
+	return NULL;
+}
+
+void config_free(struct config *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < c->n_listeners; i++) {
+		free(c->listeners[i].name);
+		free(c->listeners[i].addresses);
+	}
+	free(c->listeners);
+	policy_free(c->policy);
+	free(c->record_flows);
+	free(c);
+}
+
+static void config_cleanup(struct config **c)
+{
+	config_free(*c);
+}
+
+/* `to` is for mode fixed, and mode fixed is for `to`. */
+static void listener_to(const struct yaml_node *map, struct listener_config *l, struct diag *d)
+{
+	const struct yaml_node *mode = yaml_get(map, "mode"), *to = NULL;
+
+	for (const struct yaml_node *n = map->child; n; n = n->next)
+		if (!strcmp(n->key->text, "to"))
+			to = n;
+	if (to && !to->bad)
+		addr_parse(to->text, &l->to);
+	if (!mode)
+		return;
+	if (l->mode == LISTENER_FIXED && !to)
+		diag_add(d, map->at, "to", "ip:port of the server",
+			 "this key is missing for mode fixed");
+	if (l->mode != LISTENER_FIXED && to)
+		diag_add(d, to->key->at, "to", "this key with mode: fixed",
+			 "without effect for mode %s", listener_mode_name(l->mode));
+}
+
+static void listener_addresses(struct yaml_node *values, struct listener_config *l, struct diag *d)
+{
+	size_t n = values && values->kind == YAML_LIST ? values->n : 1;
+
+	if (!values)
+		return;
+	if (n > ADDRESSES_MAX) {
+		diag_add(d, values->at, NULL, NULL, "more than %d addresses", ADDRESSES_MAX);
+		return;
+	}
+	l->addresses = calloc(n, sizeof(*l->addresses));
+	if (!l->addresses) {
+		diag_no_memory(d);
+		return;
+	}
+	for (struct yaml_node *a = yaml_first(values); a; a = yaml_next(values, a))
+		addr_parse(a->text, &l->addresses[l->n_addresses++]);
+}
+
+static uint32_t listener_protocols(struct yaml_node *sniff)
+{
+	uint32_t mask = 0;
+
+	if (!sniff)
+		return 1u << PROTOCOL_TLS | 1u << PROTOCOL_HTTP;
+	if (sniff->kind == YAML_SCALAR && sniff->value == SCHEMA_FALSE)
+		return 0;
+	for (struct yaml_node *n = yaml_first(sniff); n; n = yaml_next(sniff, n))
+		mask |= 1u << n->value;
+	return mask;
+}
+
+/* The @number-th listener (from 1). */
+static void listener_load(const struct yaml_node *map, size_t number, struct listener_config *l,
+			  struct diag *d)
+{
+	const struct yaml_node *mode = yaml_get(map, "mode"), *name = yaml_get(map, "name");
+
+	l->mode = mode ? (enum listener_mode)mode->value : LISTENER_TPROXY;
+	if (name)
+		l->name = strdup(name->text);
+	else if (asprintf(&l->name, "%s-%zu", listener_mode_name(l->mode), number) < 0)
+		l->name = NULL;
+	if (!l->name)
+		diag_no_memory(d);
+	l->protocols = listener_protocols(yaml_get(map, "sniff"));
+	listener_addresses(yaml_get(map, "address"), l, d);
+	listener_to(map, l, d);
+}
+
+/* An address to listen on, and where it is written. */
+struct bound {
+	struct addr addr;
+	const struct yaml_node *node;
+};
+
+/* Such that those on one port are together, the unspecified address first. */
+static int bound_compare(const void *a, const void *b)
+{
+	const struct bound *x = a, *y = b;
+	int r;
+
+	if (x->addr.family != y->addr.family)
+		return x->addr.family - y->addr.family;
+	if (x->addr.port != y->addr.port)
+		return x->addr.port - y->addr.port;
+	r = memcmp(x->addr.ip, y->addr.ip, sizeof(x->addr.ip));
+	if (r)
+		return r;
+	if (x->addr.scope_id != y->addr.scope_id)
+		return x->addr.scope_id < y->addr.scope_id ? -1 : 1;
+	if (x->node->at.line != y->node->at.line)
+		return x->node->at.line < y->node->at.line ? -1 : 1;
+	return x->node->at.column < y->node->at.column ? -1 : 1;
+}
+
+/* Two sockets cannot have one address, nor one port when either has all addresses. */
+static void bounds_check(struct bound *list, size_t n, struct diag *d)
+{
+	if (n)
+		qsort(list, n, sizeof(*list), bound_compare);
+	for (size_t i = 1, first = 0, port = 0; i < n; i++) {
+		const struct addr *a = &list[i].addr;
+		bool same_port =
+			a->family == list[port].addr.family && a->port == list[port].addr.port;
+
+		if (!same_port)
+			port = i;
+		if (!same_port || !addr_eq(a, &list[first].addr))
+			first = i;
+		if (first != i)
+			diag_add(d, list[i].node->at, list[i].node->text, NULL,
+				 "this address is listened on already (line %u)",
+				 list[first].node->at.line);
+		else if (port != i && addr_is_unspecified(&list[port].addr))
+			diag_add(d, list[i].node->at, list[i].node->text, NULL,
+				 "all addresses of this port are listened on already (line %u)",
+				 list[port].node->at.line);
+	}
+}
+
+static void addresses_check(struct yaml_node *listeners, const struct config *c, struct diag *d)
+{
+	struct bound *list;
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_listeners; i++)
+		n += c->listeners[i].n_addresses;
+	list = calloc(n + 1, sizeof(*list));
+	if (!list) {
+		diag_no_memory(d);
+		return;
+	}
+	n = 0;
+	for (struct yaml_node *l = yaml_first(listeners); l; l = yaml_next(listeners, l)) {
+		struct yaml_node *values = yaml_get(l, "address");
+
+		if (values && values->kind == YAML_LIST && values->n > ADDRESSES_MAX)
+			continue;
+		for (struct yaml_node *a = yaml_first(values); a; a = yaml_next(values, a)) {
+			addr_parse(a->text, &list[n].addr);
+			list[n++].node = a;
+		}
+	}
+	bounds_check(list, n, d);
+	free(list);
+}
+
+static void listener_names_check(struct yaml_node *listeners, const struct config *c,
+				 struct diag *d)
+{
+	struct unique *names = calloc(c->n_listeners + 1, sizeof(*names));
+	size_t n = 0;
+
+	if (!names) {
+		diag_no_memory(d);
+		return;
+	}
+	for (struct yaml_node *l = yaml_first(listeners); l; l = yaml_next(listeners, l)) {
+		const struct yaml_node *name = yaml_get(l, "name");
+
+		names[n] = (struct unique){ .text = c->listeners[n].name };
+		names[n++].at = name ? name->at : l->at;
+	}
+	unique_check(names, n, "another listener has this name", d);
+	free(names);
+}
+
+static void listeners_load(struct yaml_node *listeners, struct config *c, struct diag *d)
+{
+	size_t number = 0;
+
+	if (!listeners || !listeners->n)
+		return;
+	if (listeners->n > LISTENERS_MAX) {
+		diag_add(d, listeners->at, NULL, NULL, "more than %d listeners", LISTENERS_MAX);
+		return;
+	}
+	c->listeners = calloc(listeners->n, sizeof(*c->listeners));
+	if (!c->listeners) {
+		diag_no_memory(d);
+		return;
+	}
+	for (struct yaml_node *l = listeners->child; l; l = l->next) {
+		number++;
+		if (!l->bad)
+			listener_load(l, number, &c->listeners[c->n_listeners++], d);
+	}
+	if (d->no_memory)
+		return;
+	listener_names_check(listeners, c, d);
+	addresses_check(listeners, c, d);
+}
+
+/* Without any listener there is nothing to do. */
+static void listeners_required(const struct yaml_node *root, struct diag *d)
+{
+	const struct yaml_node *n = root->kind == YAML_MAP ? root->child : NULL;
+
+	if (root->bad)
+		return;
+	while (n && strcmp(n->key->text, "listeners"))
+		n = n->next;
+	if (n && (n->bad || n->n))
+		return;
+	diag_add(d, n ? n->at : root->at, "listeners", "a list of mappings",
+		 "nothing to listen on");
+}
+
+/* The path of the records starts where the configuration is. */
+static void record_path(struct config *c, const char *folder, struct diag *d)
+{
+	char *path;
+
+	if (!c->record_flows)
+		return;
+	path = file_below(folder, c->record_flows);
+	free(c->record_flows);
+	c->record_flows = path;
+	if (!path)
+		diag_no_memory(d);
+}
+
+static void config_fill(struct yaml_node *root, const char *folder, struct config *c,
+			struct diag *d)
+{
+	struct sets sets;
+
+	schema_check(root, d);
+	listeners_required(root, d);
+	if (root->bad || d->no_memory)
+		return;
+	if (schema_apply(root, c) < 0) {
+		diag_no_memory(d);
+		return;
+	}
+	record_path(c, folder, d);
+	listeners_load(yaml_get(root, "listeners"), c, d);
+	if (d->no_memory)
+		return;
+	sets_load(yaml_get(root, "sets"), folder, d, &sets);
+	if (!d->no_memory)
+		rules_compile(yaml_get(root, "rules"), c, &sets, d, c->policy);
+	/* Not when the rule that would use it may be one of those with an error. */
+	if (!diag_failed(d))
+		sets_check_used(&sets);
+	sets_done(&sets);
+}
+
+int config_load(const char *path, FILE *errors, struct config **ret)
+{
+	struct diag d = { .path = path };
+	struct yaml yaml = { 0 };
+	_cleanup_(config_cleanup) struct config *c = config_new();
+	_cleanup_free_ char *folder = file_folder(path);
+	_cleanup_free_ char *bytes = NULL;
+	size_t len;
+	int r;
+
+	if (!c || !folder)
+		return -ENOMEM;
+	r = file_read(path, YAML_MAX_BYTES, &bytes, &len);
+	if (r < 0) {
+		fprintf(errors, "%s: cannot be read: %s\n", path, strerror(-r));
+		return r;
+	}
+	if (yaml_parse(&d, bytes, len, &yaml) == 0)
+		config_fill(yaml.root, folder, c, &d);
+	yaml_done(&yaml);
+	r = d.no_memory ? -ENOMEM : diag_failed(&d) ? -EINVAL : 0;
+	diag_print(&d, errors);
+	if (r == 0)
+		*ret = TAKE_PTR(c);
+	return r;
+}

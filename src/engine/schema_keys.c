@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of what a configuration can say.  The manual page is held against it by a test. */
+#include <stddef.h>
+
+#include "core/policy.h"
+#include "engine/schema.h"
+
+static const struct schema_word mode_words[] = {
+	{ "tproxy", LISTENER_TPROXY },
+	{ "redirect", LISTENER_REDIRECT },
+	{ "fixed", LISTENER_FIXED },
+	{ 0 },
+};
+
+static const struct schema_word listener_network_words[] = {
+	{ "tcp", NETWORK_TCP },
+	{ 0 },
+};
+
+static const struct schema_word network_words[] = {
+	{ "tcp", NETWORK_TCP },
+	{ "udp", NETWORK_UDP },
+	{ 0 },
+};
+
+static const struct schema_word protocol_words[] = {
+	{ "tls", PROTOCOL_TLS },
+	{ "http", PROTOCOL_HTTP },
+	{ 0 },
+};
+
+static const struct schema_word action_words[] = {
+	{ "accept", VERDICT_ACCEPT },
+	{ "deny", VERDICT_DENY },
+	{ "reject", VERDICT_REJECT },
+	{ 0 },
+};
+
+static const struct schema_word source_words[] = {
+	{ "own", SOURCE_OWN },
+	{ "keep-address", SOURCE_KEEP_ADDRESS },
+	{ "keep", SOURCE_KEEP },
+	{ 0 },
+};
+
+static const struct schema_word offload_words[] = {
+	{ "auto", OFFLOAD_AUTO },
+	{ "copy", OFFLOAD_COPY },
+	{ "splice", OFFLOAD_SPLICE },
+	{ 0 },
+};
+
+static const struct schema_word level_words[] = {
+	{ "error", LOG_ERROR },
+	{ "warning", LOG_WARNING },
+	{ "info", LOG_INFO },
+	{ "debug", LOG_DEBUG },
+	{ 0 },
+};
+
+#define NETWORKS "address, network or $set"
+#define DOMAINS "domain pattern or $set"
+#define ENTRIES "address, network, domain pattern or $set"
+
+#define KIB UINT64_C(1024)
+#define MIB (KIB * 1024)
+#define HOUR_MS UINT64_C(3600000)
+
+#define INTO(member)                                                                               \
+	.offset = offsetof(struct config, member), .size = sizeof(((struct config *)0)->member)
+
+/* clang-format off */
+const struct schema_key schema_keys[] = {
+	{ "listeners", SCHEMA_MAPS, SCHEMA_EMPTY,
+	  .text = "where connections arrive" },
+	{ "listeners.name", SCHEMA_NAME, .fallback = "mode-N",
+	  .text = "what records and rules call it; N counts the listeners from 1" },
+	{ "listeners.mode", SCHEMA_WORD, SCHEMA_REQUIRED, mode_words,
+	  .text = "how the destination of a connection is learnt" },
+	{ "listeners.address", SCHEMA_ENDPOINT, SCHEMA_REQUIRED | SCHEMA_LIST,
+	  .text = "where to listen" },
+	{ "listeners.network", SCHEMA_WORD, SCHEMA_LIST, listener_network_words, .fallback = "tcp",
+	  .text = "what to listen for" },
+	{ "listeners.to", SCHEMA_ENDPOINT,
+	  .text = "mode fixed: the server all connections go to" },
+	{ "listeners.sniff", SCHEMA_WORD, SCHEMA_LIST | SCHEMA_OR_FALSE, protocol_words,
+	  .fallback = "[tls, http]",
+	  .text = "in which protocols to look for the name of the server" },
+
+	{ "sets", SCHEMA_NAMED,
+	  .text = "named sets of networks or of domain names, for rules and other sets" },
+	{ "sets.*", SCHEMA_TEXT, SCHEMA_LIST | SCHEMA_EMPTY | SCHEMA_OR_MAP, .kind = ENTRIES,
+	  .text = "the entries, all networks or all names" },
+	{ "sets.*.file", SCHEMA_PATH, SCHEMA_REQUIRED,
+	  .text = "a file with one entry a line" },
+
+	{ "rules", SCHEMA_MAPS, SCHEMA_EMPTY,
+	  .text = "what to do with a connection: the first rule that matches decides" },
+	{ "rules.name", SCHEMA_NAME, SCHEMA_REQUIRED,
+	  .text = "what records call it" },
+	{ "rules.match", SCHEMA_MAP,
+	  .text = "all of this must hold" },
+	{ "rules.match.source", SCHEMA_TEXT, SCHEMA_LIST, .kind = NETWORKS,
+	  .text = "address of the client" },
+	{ "rules.match.destination", SCHEMA_TEXT, SCHEMA_LIST, .kind = NETWORKS,
+	  .text = "address the client dialled" },
+	{ "rules.match.port", SCHEMA_PORTS, SCHEMA_LIST,
+	  .text = "port the client dialled" },
+	{ "rules.match.source-port", SCHEMA_PORTS, SCHEMA_LIST,
+	  .text = "port of the client" },
+	{ "rules.match.network", SCHEMA_WORD, SCHEMA_LIST, network_words,
+	  .text = "transport protocol" },
+	{ "rules.match.listener", SCHEMA_TEXT, SCHEMA_LIST, .kind = "name of a listener",
+	  .text = "where the connection arrived" },
+	{ "rules.match.domain", SCHEMA_TEXT, SCHEMA_LIST, .kind = DOMAINS,
+	  .text = "name of the server, as the client says it" },
+	{ "rules.match.protocol", SCHEMA_WORD, SCHEMA_LIST, protocol_words,
+	  .text = "what the client speaks" },
+	{ "rules.match.not", SCHEMA_MAP_OR_MAPS, .borrows = "rules.match",
+	  .text = "the same as rules.not" },
+	{ "rules.not", SCHEMA_MAP_OR_MAPS, .borrows = "rules.match",
+	  .text = "keys as in rules.match; none of these mappings may hold" },
+	{ "rules.action", SCHEMA_WORD, SCHEMA_REQUIRED, action_words,
+	  .text = "what becomes of the connection" },
+	{ "rules.source", SCHEMA_WORD, 0, source_words, .fallback = "own",
+	  .text = "which address the server sees" },
+	{ "rules.strict", SCHEMA_BOOL, .fallback = "false",
+	  .text = "end the connection rather than fall back to another source address" },
+	{ "rules.offload", SCHEMA_WORD, 0, offload_words, .fallback = "auto",
+	  .text = "how bytes cross that nobody looks at" },
+	{ "rules.disabled", SCHEMA_BOOL, .fallback = "false",
+	  .text = "check the rule, but do not use it" },
+
+	{ "timeouts", SCHEMA_MAP, .text = "how long to wait" },
+	{ "timeouts.sniff", SCHEMA_TIME, .min = 1, .max = HOUR_MS, .fallback = "5s",
+	  INTO(timeouts.sniff_ms),
+	  .text = "for the first bytes of the client, where a rule needs them" },
+	{ "timeouts.connect", SCHEMA_TIME, .min = 1, .max = HOUR_MS, .fallback = "10s",
+	  INTO(timeouts.connect_ms),
+	  .text = "for the server to answer the dial" },
+	{ "timeouts.idle", SCHEMA_TIME, .min = 1, .max = 720 * HOUR_MS, .fallback = "10m",
+	  INTO(timeouts.idle_ms),
+	  .text = "with no byte in either direction" },
+	{ "timeouts.half-closed", SCHEMA_TIME, .min = 1, .max = 720 * HOUR_MS, .fallback = "1m",
+	  INTO(timeouts.half_closed_ms),
+	  .text = "with no byte after one side has ended" },
+	{ "timeouts.deny", SCHEMA_TIME, .min = 0, .max = HOUR_MS, .fallback = "30s",
+	  INTO(timeouts.deny_ms),
+	  .text = "before a denied connection is reset" },
+	{ "timeouts.drain", SCHEMA_TIME, .min = 0, .max = HOUR_MS, .fallback = "10s",
+	  INTO(timeouts.drain_ms),
+	  .text = "for connections to end after SIGTERM" },
+
+	{ "limits", SCHEMA_MAP, .text = "how much to hold" },
+	{ "limits.flows", SCHEMA_NUMBER, .min = 0, .max = 10000000, .fallback = "0",
+	  INTO(limits.flows),
+	  .text = "connections at once; 0: what the limit of descriptors allows" },
+	{ "limits.threads", SCHEMA_NUMBER, .min = 0, .max = 1024, .fallback = "0",
+	  INTO(limits.threads),
+	  .text = "threads; 0: one for each processor" },
+	{ "limits.look-ahead", SCHEMA_SIZE, .min = KIB, .max = MIB, .fallback = "64KiB",
+	  INTO(limits.look_ahead_bytes),
+	  .text = "bytes of one connection that may be held while they are looked at" },
+	{ "limits.look-ahead-total", SCHEMA_SIZE, .min = MIB, .max = MIB * MIB,
+	  .fallback = "64MiB", INTO(limits.look_ahead_total_bytes),
+	  .text = "the same for all connections together" },
+	{ "limits.record-queue", SCHEMA_SIZE, .min = 4 * KIB, .max = KIB * MIB,
+	  .fallback = "1MiB", INTO(limits.record_queue_bytes),
+	  .text = "bytes of records each thread may hold until they are written" },
+
+	{ "firewall", SCHEMA_MAP, .text = "what the firewall rules see" },
+	{ "firewall.mark", SCHEMA_NUMBER, .min = 0, .max = UINT32_MAX, .fallback = "0x6c70",
+	  INTO(mark),
+	  .text = "mark (SO_MARK) of our own connections; 0: none" },
+
+	{ "log", SCHEMA_MAP, .text = "what is said on standard error" },
+	{ "log.level", SCHEMA_WORD, 0, level_words, .fallback = "info", INTO(log),
+	  .text = "the least that is said" },
+
+	{ "record", SCHEMA_MAP, .text = "what is kept" },
+	{ "record.flows", SCHEMA_MAP, .text = "a line of JSON for each connection" },
+	{ "record.flows.file", SCHEMA_PATH, SCHEMA_REQUIRED, INTO(record_flows),
+	  .text = "where to append them" },
+	{ 0 },
+};
+/* clang-format on */
