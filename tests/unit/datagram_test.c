@@ -434,9 +434,9 @@ static void refused_by_server(int f)
 	}
 	assert_int_equal(expect_report(&e, WHY_SERVER_REFUSED)->up.datagrams, 3);
 
-	/* An error that is pending does not cost the next datagram of the session. */
-	send_text(second, "x", &closed);
-	send_text(second, "y", &closed);
+	/* An error that is pending when a batch begins does not cost its first datagram. */
+	for (int i = 0; i < UDP_BATCH; i++)
+		send_text(second, "x", &closed);
 	send_text(second, "still here", &open);
 	expect_text(&e, server, "still here", &up);
 	close(client);
