@@ -39,3 +39,18 @@ def test_unknown_group_is_refused():
     done = subprocess.run([ROOT / "scripts" / "deps.sh", "--list", "no-such-group"],
                           capture_output=True, text=True)
     assert done.returncode == 1 and "accepted:" in done.stderr
+
+
+def test_no_file_is_left_out_of_the_build():
+    """A test that is not built passes for ever."""
+    lists = "".join((ROOT / folder / "meson.build").read_text() for folder in
+                    ("src", "tests", "fuzz"))
+    words = set(re.findall(r"'([^']+)'", re.sub(r"#.*", "", lists)))
+    lacking = [name(path) for path in files(".c", folders=("src",))
+               if str(path.relative_to(ROOT / "src")) not in words and path.stem not in words]
+    lacking += [name(path) for path in files(".c", folders=("tests/unit",))
+                if not {path.stem, path.stem.removesuffix("_test")} & words
+                and path.stem != "corpus_test"]
+    lacking += [name(path) for path in files(".c", folders=("fuzz",))
+                if path.stem.removeprefix("fuzz_") not in words]
+    assert not lacking, "\n".join(lacking)
