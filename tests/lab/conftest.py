@@ -2,14 +2,12 @@
 import itertools
 import os
 import signal
-import ssl
-import subprocess
 
 import pytest
 
 from lab import configs
+from lab.certificate import TlsPair
 from lab.limpid import Limpid, binary, check_stderr
-from lab.sock import Background
 from lab.topology import Lab, Way
 
 
@@ -133,26 +131,3 @@ def mode(request):
 def tls_pair(tmp_path_factory):
     """A server's and a client's context around a throw-away certificate."""
     return TlsPair(tmp_path_factory.mktemp("tls"))
-
-
-class TlsPair:
-    def __init__(self, folder):
-        self.key, self.certificate = folder / "key.pem", folder / "certificate.pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=name.test",
-                        "-addext", "subjectAltName=DNS:name.test,DNS:localhost,IP:127.0.0.1",
-                        "-keyout", self.key, "-out", self.certificate],
-                       check=True, capture_output=True)
-        self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server_context.load_cert_chain(self.certificate, self.key)
-        self.client_context = ssl.create_default_context(cafile=str(self.certificate))
-
-    def serve_one(self, network, listener):
-        """Answer one connection with its first message reversed; returns a Background."""
-        def work():
-            with self.server_context.wrap_socket(network.accept(listener), server_side=True) as s:
-                data = s.recv(1000)
-                s.sendall(data[::-1])
-                assert s.recv(1) == b""
-                return data
-        return Background(work)
