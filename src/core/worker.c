@@ -20,7 +20,6 @@
 #define ACCEPT_BUDGET 16
 #define ACCEPT_PAUSE_MS 100
 #define BUFFER_BYTES ((size_t)256 << 10)
-#define PIPES_MAX 64
 
 static void listen_start(struct worker *w)
 {
@@ -113,7 +112,7 @@ int worker_init(struct worker *w, struct realm *realm, unsigned int index)
 	list_init(&w->flows);
 	list_init(&w->ended);
 	pool_init(&w->flow_pool, sizeof(struct flow));
-	pipe_pool_init(&w->tools.pipes, PIPES_MAX);
+	pipe_pool_init(&w->tools.pipes, realm->pipes_per_worker);
 	timer_init(&w->accept_timer, accept_resume);
 	r = loop_init(&w->loop);
 	if (r < 0)

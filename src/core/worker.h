@@ -50,6 +50,7 @@ struct realm {
 	struct parts parts;
 	struct listener *listeners;
 	unsigned int n_listeners;
+	unsigned int pipes_per_worker;
 	const struct observer *observer;
 	atomic_uint n_flows;
 	atomic_ullong look_ahead_bytes;

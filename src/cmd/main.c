@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cmd/cmd.h"
+
+static const struct verb {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *text;
+} verbs[] = {
+	{ "run", cmd_run, "intercept one command; no privileges, nothing changed on the host" },
+	{ "serve", cmd_serve, "intercept what the firewall sends here" },
+	{ "check", cmd_check, "read a configuration and say what is wrong with it" },
+};
+
+static void usage(FILE *f)
+{
+	fputs("usage: limpid VERB [ARGUMENT...]\n"
+	      "\n"
+	      "A transparent intercepting proxy.  The verbs:\n"
+	      "\n",
+	      f);
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		fprintf(f, "  %-8s %s\n", verbs[i].name, verbs[i].text);
+	fputs("\n"
+	      "  --help     this text; VERB --help says more\n"
+	      "  --version  the version\n",
+	      f);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		usage(stderr);
+		return 2;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		usage(stdout);
+		return 0;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		puts("limpid " LIMPID_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (!strcmp(argv[1], verbs[i].name))
+			return verbs[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "limpid: no verb '%s'\n", argv[1]);
+	usage(stderr);
+	return 2;
+}

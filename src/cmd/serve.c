@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cmd/cmd.h"
+#include "engine/config.h"
+#include "engine/engine.h"
+#include "sys/log.h"
+
+/* Records may wait this long to be written together. */
+#define RECORD_DELAY_MS 50
+#define DRAIN_POLL_MS 20
+
+static const char usage[] =
+	"usage: limpid serve --config FILE\n"
+	"\n"
+	"Open the listeners of a configuration and intercept what reaches them, in the\n"
+	"foreground.  TERM or INT ends it: open flows get timeouts.drain to end.\n"
+	"\n"
+	"  --config FILE  the configuration, limpid.yaml(5); - is standard input\n"
+	"  --help         this text\n"
+	"\n"
+	"Exit status: 0 ended by a signal, 1 could not start, 2 wrong usage.\n";
+
+static int usage_refuse(const char *text)
+{
+	if (text)
+		fprintf(stderr, "limpid serve: %s\n", text);
+	fputs(usage, stderr);
+	return 2;
+}
+
+static uint64_t clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* Wait for the flows to end, for a second signal, or for the bound. */
+static void drain(struct engine *e, const sigset_t *signals, uint32_t bound_ms)
+{
+	const struct timespec poll = { .tv_nsec = DRAIN_POLL_MS * 1000000 };
+	uint64_t until_ms = clock_ms() + bound_ms;
+
+	engine_drain(e);
+	while (!engine_is_idle(e) && clock_ms() < until_ms)
+		if (sigtimedwait(signals, NULL, &poll) > 0)
+			return;
+}
+
+static void say_stats(const struct engine *e)
+{
+	struct stats s;
+	uint64_t ended = 0;
+
+	engine_stats(e, &s);
+	for (unsigned int i = 0; i < WHY_COUNT; i++)
+		ended += s.ended[i];
+	log_line(LOG_INFO,
+		 "stopped: %" PRIu64 " flows, %" PRIu64 " finished in order, %" PRIu64
+		 " bytes up, %" PRIu64 " down",
+		 ended, s.ended[WHY_FINISHED], s.bytes_up, s.bytes_down);
+	if (s.accept_pauses)
+		log_line(LOG_WARNING,
+			 "accepting paused %" PRIu64 " times: limits.flows or descriptors",
+			 s.accept_pauses);
+	if (s.source_fell_port || s.source_fell_own)
+		log_line(LOG_WARNING,
+			 "source: %" PRIu64 " flows lost the client's port, %" PRIu64
+			 " its address",
+			 s.source_fell_port, s.source_fell_own);
+}
+
+static int serve(const char *path)
+{
+	struct engine_options options = { .record_delay_ms = RECORD_DELAY_MS };
+	struct config *config;
+	struct engine *e;
+	uint32_t drain_ms;
+	char error[512];
+	sigset_t signals;
+	int r, sig;
+
+	if (config_load(path, stderr, &config) < 0)
+		return 1;
+	log_set_level(config->log);
+	drain_ms = config->timeouts.drain_ms;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	r = engine_new(config, &options, &e, error, sizeof(error));
+	if (r < 0) {
+		fprintf(stderr, "limpid serve: %s\n", error);
+		config_free(config);
+		return 1;
+	}
+	r = engine_start(e);
+	if (r < 0) {
+		fprintf(stderr, "limpid serve: cannot start: %s\n", strerror(-r));
+		engine_free(e);
+		return 1;
+	}
+	do
+		r = sigwait(&signals, &sig);
+	while (!r && sig != SIGTERM && sig != SIGINT);
+	drain(e, &signals, drain_ms);
+	engine_stop(e);
+	say_stats(e);
+	engine_free(e);
+	return 0;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	const char *path = NULL;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (opt == 'h') {
+			fputs(usage, stdout);
+			return 0;
+		}
+		if (opt != 'c')
+			return usage_refuse(NULL);
+		if (path)
+			return usage_refuse("--config is given twice");
+		path = optarg;
+	}
+	if (!path)
+		return usage_refuse("--config is missing");
+	if (optind < argc)
+		return usage_refuse("nothing is expected behind the options");
+	return serve(path);
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation.  The engine turns a configuration into a realm (what all workers share),
+ * opens every listener before it starts anything, and runs one thread per worker.  Draining is
+ * asked of all workers at once; each ends by itself when its last flow has, and whoever waits
+ * looks at engine_is_idle() with a deadline of its own.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/worker.h"
+#include "engine/datagrams.h"
+#include "engine/engine.h"
+#include "engine/registry.h"
+#include "record/flows.h"
+#include "record/writer.h"
+#include "sys/log.h"
+#include "sys/netns.h"
+#include "sys/sock.h"
+
+/* Descriptors that are neither a flow's nor a pipe's: per process and per worker. */
+#define FDS_PROCESS 16
+#define FDS_WORKER 4
+#define PIPES_MAX 64
+#define FLOWS_MIN 8
+
+struct engine {
+	struct config *config;
+	struct listener_config inside; /* of engine_adopt() */
+	struct snapshot snapshot;
+	struct realm realm;
+	struct worker *workers;
+	struct flow_recorder *recorders;
+	struct record_writer *writer;
+	pthread_t *threads;
+	struct datagrams *datagrams;
+	unsigned int n_workers, n_started, n_inited;
+	atomic_uint n_idle;
+};
+
+static struct listener *listener_add(struct engine *e, const struct listener_config *c,
+				     uint16_t index, int fd)
+{
+	struct listener *l = &e->realm.listeners[e->realm.n_listeners++];
+
+	*l = (struct listener){ .name = c->name, .index = index, .fd = fd };
+	registry_set_learners(l, c);
+	return l;
+}
+
+static int open_listener(struct engine *e, uint16_t index, const struct addr *a, char *error,
+			 size_t cap)
+{
+	const struct listener_config *c = &e->config->listeners[index];
+	char text[ADDR_TEXT_MAX];
+	int fd = sock_listen_tcp(a, c->mode == LISTENER_TPROXY, e->config->mark);
+
+	if (fd < 0) {
+		snprintf(error, cap, "listener '%s': cannot listen on %s: %s%s", c->name,
+			 addr_format(a, text), strerror(-fd),
+			 fd == -EPERM ? " (needs CAP_NET_ADMIN or CAP_NET_RAW)" : "");
+		return fd;
+	}
+	listener_add(e, c, index, fd)->address = *a;
+	return 0;
+}
+
+static size_t count_addresses(const struct config *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_listeners; i++)
+		n += c->listeners[i].n_addresses;
+	return n;
+}
+
+static int open_listeners(struct engine *e, char *error, size_t cap)
+{
+	const struct config *c = e->config;
+
+	e->realm.listeners =
+		calloc(count_addresses(c) + NETNS_FAMILIES, sizeof(*e->realm.listeners));
+	if (!e->realm.listeners) {
+		snprintf(error, cap, "out of memory");
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < c->n_listeners; i++)
+		for (size_t k = 0; k < c->listeners[i].n_addresses; k++) {
+			int r = open_listener(e, (uint16_t)i, &c->listeners[i].addresses[k], error,
+					      cap);
+
+			if (r < 0)
+				return r;
+		}
+	return 0;
+}
+
+/* What descriptors allow, shared between flows (two each) and pipes (two each). */
+static void budget_descriptors(struct engine *e)
+{
+	size_t fds = sock_raise_descriptor_limit();
+	size_t pipes = fds / 16 / e->n_workers;
+	size_t taken = FDS_PROCESS + FDS_WORKER * e->n_workers + count_addresses(e->config);
+	size_t flows;
+
+	if (pipes > PIPES_MAX)
+		pipes = PIPES_MAX;
+	e->realm.pipes_per_worker = (unsigned int)pipes;
+	taken += 2 * pipes * e->n_workers;
+	flows = fds > taken + 2 * FLOWS_MIN ? (fds - taken) / 2 : FLOWS_MIN;
+	if (!e->snapshot.limits.flows)
+		e->snapshot.limits.flows = (uint32_t)flows;
+	else if (e->snapshot.limits.flows > flows)
+		log_line(LOG_WARNING,
+			 "limits.flows is %u, but %zu descriptors allow for about %zu flows",
+			 e->snapshot.limits.flows, fds, flows);
+}
+
+static int open_records(struct engine *e, const struct engine_options *o, char *error, size_t cap)
+{
+	const char *path = e->config->record_flows;
+	int r = record_writer_new(path, e->n_workers, e->config->limits.record_queue_bytes,
+				  o->record_delay_ms, &e->writer);
+
+	if (r < 0) {
+		snprintf(error, cap, "cannot write records to %s: %s", path ? path : "stderr",
+			 strerror(-r));
+		return r;
+	}
+	for (unsigned int i = 0; i < e->n_workers; i++)
+		e->recorders[i] = (struct flow_recorder){
+			.queue = record_writer_queue(e->writer, i),
+			.text = !o->quiet && log_get_level() >= LOG_INFO,
+			.json = record_writer_has_json(e->writer),
+		};
+	return 0;
+}
+
+int engine_new(struct config *config, const struct engine_options *options, struct engine **ret,
+	       char *error, size_t error_cap_bytes)
+{
+	struct engine *e = NEW0(struct engine);
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	int r = -ENOMEM;
+
+	snprintf(error, error_cap_bytes, "out of memory");
+	if (!e)
+		return -ENOMEM;
+	e->config = config;
+	e->n_workers = config->limits.threads ? config->limits.threads
+		       : cores > 0	      ? (unsigned int)cores
+					      : 1;
+	e->snapshot = (struct snapshot){ .policy = config->policy,
+					 .timeouts = config->timeouts,
+					 .limits = config->limits,
+					 .mark = config->mark };
+	e->realm.snapshot = &e->snapshot;
+	e->realm.parts = registry_parts();
+	e->realm.observer = &flow_record_observer;
+	atomic_store(&e->realm.next_flow_id, 1);
+	e->workers = calloc(e->n_workers, sizeof(*e->workers));
+	e->recorders = calloc(e->n_workers, sizeof(*e->recorders));
+	e->threads = calloc(e->n_workers, sizeof(*e->threads));
+	if (e->workers && e->recorders && e->threads)
+		r = 0;
+	if (!r)
+		r = open_listeners(e, error, error_cap_bytes);
+	if (!r)
+		r = open_records(e, options, error, error_cap_bytes);
+	if (r < 0) {
+		e->config = NULL; /* still the caller's */
+		engine_free(e);
+		return r;
+	}
+	budget_descriptors(e);
+	*ret = e;
+	return 0;
+}
+
+int engine_adopt(struct engine *e, const struct netns_sockets *sockets)
+{
+	e->inside = (struct listener_config){
+		.name = (char *)"run",
+		.mode = LISTENER_TPROXY,
+		.protocols = 1u << PROTOCOL_TLS | 1u << PROTOCOL_HTTP,
+	};
+	for (int i = 0; i < NETNS_FAMILIES; i++) {
+		struct listener *l;
+
+		if (sockets->tcp[i] < 0)
+			continue;
+		sock_adopt_listener(sockets->tcp[i]);
+		l = listener_add(e, &e->inside, (uint16_t)e->config->n_listeners, sockets->tcp[i]);
+		l->inside = true;
+	}
+	return datagrams_new(sockets, (uint16_t)e->config->n_listeners, e->config->mark,
+			     &e->datagrams);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct engine *e = container_of(w->realm, struct engine, realm);
+
+	if (!w->index && e->datagrams && datagrams_open(e->datagrams, w) < 0)
+		log_line(LOG_ERROR, "cannot carry datagrams: %m");
+	worker_run(w);
+	if (!w->index && e->datagrams)
+		datagrams_close(e->datagrams);
+	atomic_fetch_add(&e->n_idle, 1);
+	return NULL;
+}
+
+int engine_start(struct engine *e)
+{
+	int r;
+
+	for (; e->n_inited < e->n_workers; e->n_inited++) {
+		r = worker_init(&e->workers[e->n_inited], &e->realm, e->n_inited);
+		if (r < 0)
+			return r;
+		e->workers[e->n_inited].record = &e->recorders[e->n_inited];
+	}
+	for (; e->n_started < e->n_workers; e->n_started++) {
+		r = -pthread_create(&e->threads[e->n_started], NULL, worker_main,
+				    &e->workers[e->n_started]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void engine_drain(struct engine *e)
+{
+	for (unsigned int i = 0; i < e->n_started; i++)
+		worker_drain(&e->workers[i]);
+}
+
+bool engine_is_idle(const struct engine *e)
+{
+	return atomic_load(&e->n_idle) == e->n_started;
+}
+
+void engine_stop(struct engine *e)
+{
+	for (unsigned int i = 0; i < e->n_started; i++)
+		loop_stop(&e->workers[i].loop);
+	for (unsigned int i = 0; i < e->n_started; i++)
+		pthread_join(e->threads[i], NULL);
+	e->n_started = 0;
+}
+
+void engine_stats(const struct engine *e, struct stats *ret)
+{
+	*ret = (struct stats){ 0 };
+	for (unsigned int i = 0; i < e->n_inited; i++)
+		stats_add(ret, &e->workers[i].stats);
+}
+
+void engine_free(struct engine *e)
+{
+	if (!e)
+		return;
+	engine_stop(e);
+	for (unsigned int i = 0; i < e->n_inited; i++)
+		worker_done(&e->workers[i]);
+	for (unsigned int i = 0; i < e->realm.n_listeners; i++)
+		close(e->realm.listeners[i].fd);
+	datagrams_free(e->datagrams);
+	record_writer_free(e->writer);
+	config_free(e->config);
+	free(e->realm.listeners);
+	free(e->workers);
+	free(e->recorders);
+	free(e->threads);
+	free(e);
+}
+
+struct policy *policy_new_accept(const char *name)
+{
+	struct policy *p = NEW0(struct policy);
+
+	if (!p)
+		return NULL;
+	p->rules = NEW0(struct rule);
+	if (p->rules) {
+		p->n_rules = 1;
+		p->rules->name = strdup(name);
+	}
+	if (!p->rules || !p->rules->name) {
+		policy_free(p);
+		return NULL;
+	}
+	return p;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one place that knows all parts.  A new part is its own file and a line here.
+ */
+#include "dial/direct.h"
+#include "engine/registry.h"
+#include "learn/learn.h"
+#include "proto/raw.h"
+#include "stream/tcp.h"
+
+struct parts registry_parts(void)
+{
+	return (struct parts){
+		.socket = &tcp_stream_ops,
+		.dialer = &direct_dialer_ops,
+		.proto = &raw_proto_ops,
+	};
+}
+
+static void add(struct listener *l, const struct learner_ops *ops, const void *conf)
+{
+	l->learners[l->n_learners++] = (struct learner){ .ops = ops, .conf = conf };
+}
+
+void registry_set_learners(struct listener *l, const struct listener_config *c)
+{
+	l->n_learners = 0;
+	switch (c->mode) {
+	case LISTENER_TPROXY:
+		add(l, &tproxy_learner_ops, NULL);
+		break;
+	case LISTENER_REDIRECT:
+		add(l, &redirect_learner_ops, NULL);
+		break;
+	case LISTENER_FIXED:
+		add(l, &fixed_learner_ops, &c->to);
+		break;
+	}
+	if (c->protocols)
+		add(l, &sniff_learner_ops, &c->protocols);
+}

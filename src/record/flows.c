@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/text.h"
+#include "codec/community_id.h"
+#include "codec/json.h"
+#include "core/flow.h"
+#include "core/listener.h"
+#include "record/flows.h"
+#include "sys/log.h"
+
+#define LINE_BYTES 4096
+#define IP_PROTO_TCP 6
+#define IP_PROTO_UDP 17
+
+static const char *source_got_name(enum source_got s)
+{
+	switch (s) {
+	case SOURCE_GOT_OWN:
+		return "own";
+	case SOURCE_GOT_ADDRESS:
+		return "keep-address";
+	case SOURCE_GOT_EXACT:
+		return "keep";
+	}
+	return "?";
+}
+
+static const char *verdict_word(enum verdict v)
+{
+	switch (v) {
+	case VERDICT_ACCEPT:
+		return "Accept";
+	case VERDICT_DENY:
+		return "Deny";
+	case VERDICT_REJECT:
+		return "Reject";
+	}
+	return "?";
+}
+
+static const char *tls_version_name(uint16_t v)
+{
+	switch (v) {
+	case 0x0300:
+		return "SSLv3";
+	case 0x0301:
+		return "TLS 1.0";
+	case 0x0302:
+		return "TLS 1.1";
+	case 0x0303:
+		return "TLS 1.2";
+	case 0x0304:
+		return "TLS 1.3";
+	default:
+		return "UNDETERMINED";
+	}
+}
+
+static uint64_t wall_clock_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* `<time> | LEVEL | client => server:port | ` */
+static size_t text_start(char *line, enum log_level level, const struct addr *client,
+			 const struct addr *target)
+{
+	char from[ADDR_TEXT_MAX], to[ADDR_TEXT_MAX];
+	size_t n = log_prefix(level, line, LINE_BYTES);
+
+	return n + (size_t)snprintf(line + n, LINE_BYTES - n, "%s => %s | ",
+				    addr_format_ip(client, from), addr_format(target, to));
+}
+
+static void text_put(const struct flow_recorder *r, const char *line, size_t n)
+{
+	record_put(r->queue, RECORD_TEXT, span_of(line, n < LINE_BYTES ? n : LINE_BYTES - 1));
+}
+
+static void text_decided(const struct flow_recorder *r, const struct flow *f)
+{
+	char line[LINE_BYTES], host[300];
+	const struct facts *facts = &f->facts;
+	size_t n = text_start(line, LOG_INFO, &facts->client, &facts->target);
+
+	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s", verdict_word(f->decision.verdict));
+	if (facts->protocol == PROTOCOL_TLS || facts->protocol == PROTOCOL_HTTP)
+		n += (size_t)snprintf(line + n, sizeof(line) - n, " | %s%s%s",
+				      protocol_name(facts->protocol), facts->host ? " " : "",
+				      facts->host ? text_escape(span_str(facts->host), host,
+								sizeof(host))
+						  : "");
+	text_put(r, line, n);
+}
+
+static void text_closed(const struct flow_recorder *r, const struct flow *f, enum log_level level)
+{
+	char line[LINE_BYTES];
+	size_t n = text_start(line, level, &f->facts.client, &f->facts.target);
+
+	n += (size_t)snprintf(line + n, sizeof(line) - n,
+			      "Close %s | %" PRIu64 " bytes up, %" PRIu64 " down", why_word(f->why),
+			      f->up.bytes, f->down.bytes);
+	text_put(r, line, n);
+}
+
+static void decided(struct worker *w, const struct flow *f)
+{
+	const struct flow_recorder *r = w->record;
+
+	if (r->text)
+		text_decided(r, f);
+}
+
+static void json_ends(struct json *j, const struct addr *client, const struct addr *target,
+		      const char *proto, uint8_t ip_proto)
+{
+	char text[ADDR_TEXT_MAX], id[COMMUNITY_ID_CAP];
+
+	json_str(j, "src_ip", span_str(addr_format_ip(client, text)));
+	json_u64(j, "src_port", client->port);
+	if (target->family) {
+		json_str(j, "dest_ip", span_str(addr_format_ip(target, text)));
+		json_u64(j, "dest_port", target->port);
+	}
+	json_str(j, "proto", span_str(proto));
+	if (target->family == client->family) {
+		community_id(id, client, target, ip_proto);
+		json_str(j, "community_id", span_str(id));
+	}
+}
+
+static void json_names(struct json *j, const struct facts *facts)
+{
+	if (facts->protocol == PROTOCOL_TLS) {
+		json_open(j, "tls");
+		if (facts->host)
+			json_str(j, "sni", span_str(facts->host));
+		if (facts->tls_version)
+			json_str(j, "version", span_str(tls_version_name(facts->tls_version)));
+		if (facts->alpn)
+			json_str(j, "client_alpns", span_str(facts->alpn));
+		if (facts->ech)
+			json_bool(j, "ech", true);
+		json_close(j);
+	}
+	if (facts->protocol == PROTOCOL_HTTP) {
+		json_open(j, "http");
+		if (facts->host)
+			json_str(j, "hostname", span_str(facts->host));
+		if (facts->http.method)
+			json_str(j, "http_method", span_str(facts->http.method));
+		if (facts->http.target)
+			json_str(j, "url", span_str(facts->http.target));
+		if (facts->http.user_agent)
+			json_str(j, "http_user_agent", span_str(facts->http.user_agent));
+		json_close(j);
+	}
+}
+
+static const char *offload_used(const struct flow *f)
+{
+	return f->up.was_spliced || f->down.was_spliced ? "splice" : "copy";
+}
+
+static void json_limpid(struct json *j, const struct flow *f)
+{
+	const struct rule *rule = f->decision.rule;
+	bool ruled = f->decision.final;
+
+	json_open(j, "limpid");
+	json_str(j, "listener", span_str(f->listener->name));
+	if (rule)
+		json_str(j, "rule", span_str(rule->name));
+	if (ruled)
+		json_str(j, "action", span_str(verdict_name(f->decision.verdict)));
+	json_bool(j, "inspected", false);
+	if (end_is_open(&f->server))
+		json_str(j, "source", span_str(source_got_name(f->source_got)));
+	json_str(j, "why", span_str(why_word(f->why)));
+	if (f->up.bytes + f->down.bytes)
+		json_str(j, "offload", span_str(offload_used(f)));
+	json_close(j);
+}
+
+static void json_flow(const struct flow_recorder *r, const struct flow *f)
+{
+	char line[LINE_BYTES];
+	struct json j;
+	uint64_t now_us = wall_clock_us();
+	ssize_t n;
+
+	json_init(&j, line, sizeof(line));
+	json_time(&j, "timestamp", now_us);
+	json_u64(&j, "flow_id", f->id);
+	json_str(&j, "event_type", span_str("flow"));
+	json_ends(&j, &f->facts.client, &f->facts.target, "TCP", IP_PROTO_TCP);
+	if (f->facts.protocol != PROTOCOL_UNKNOWN)
+		json_str(&j, "app_proto",
+			 span_str(f->facts.protocol == PROTOCOL_OTHER
+					  ? "failed"
+					  : protocol_name(f->facts.protocol)));
+	json_open(&j, "flow");
+	json_u64(&j, "bytes_toserver", f->up.bytes);
+	json_u64(&j, "bytes_toclient", f->down.bytes);
+	json_time(&j, "start", f->start_us);
+	json_time(&j, "end", now_us);
+	json_close(&j);
+	json_names(&j, &f->facts);
+	json_limpid(&j, f);
+	n = json_end(&j);
+	if (n > 0)
+		record_put(r->queue, RECORD_JSON, span_of(line, (size_t)n));
+}
+
+/* One line for each flow that went well; two for one that was carried and then broke off. */
+static void closed(struct worker *w, const struct flow *f)
+{
+	const struct flow_recorder *r = w->record;
+	bool broke = f->why != WHY_FINISHED && f->why != WHY_SHUTDOWN;
+	bool refused = f->decision.final && f->decision.verdict != VERDICT_ACCEPT;
+
+	if (r->text && !broke && !f->announced && f->decision.final)
+		text_decided(r, f);
+	if (r->text && broke && !refused)
+		text_closed(r, f, LOG_INFO);
+	else if (r->text && log_get_level() >= LOG_DEBUG)
+		text_closed(r, f, LOG_DEBUG);
+	if (r->json)
+		json_flow(r, f);
+}
+
+const struct observer flow_record_observer = { .decided = decided, .closed = closed };
+
+void flow_record_datagram_decided(struct worker *w, const struct facts *facts, enum verdict verdict)
+{
+	const struct flow_recorder *r = w->record;
+	char line[LINE_BYTES], host[300];
+	size_t n;
+
+	if (!r->text)
+		return;
+	n = text_start(line, LOG_INFO, &facts->client, &facts->target);
+	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s | ", verdict_word(verdict));
+	if (verdict != VERDICT_ACCEPT)
+		n += (size_t)snprintf(line + n, sizeof(line) - n,
+				      "udp (only DNS is carried yet: answered port-unreachable)");
+	else
+		n += (size_t)snprintf(line + n, sizeof(line) - n, "%s%s%s",
+				      facts->protocol == PROTOCOL_DNS ? "dns" : "udp",
+				      facts->host ? " " : "",
+				      facts->host ? text_escape(span_str(facts->host), host,
+								sizeof(host))
+						  : "");
+	text_put(r, line, n);
+}
+
+/* An end that people should know about. */
+static void text_datagram(const struct flow_recorder *r, const struct datagram_report *d)
+{
+	char line[LINE_BYTES];
+	size_t n;
+
+	if (d->verdict != VERDICT_ACCEPT || d->why == WHY_IDLE || d->why == WHY_FINISHED ||
+	    d->why == WHY_SHUTDOWN)
+		return;
+	n = text_start(line, LOG_INFO, &d->client, &d->target);
+	n += (size_t)snprintf(line + n, sizeof(line) - n, "Close %s", why_word(d->why));
+	text_put(r, line, n);
+}
+
+void flow_record_datagram(struct worker *w, const struct datagram_report *d, uint64_t id)
+{
+	const struct flow_recorder *r = w->record;
+	uint64_t now_us = wall_clock_us();
+	char line[LINE_BYTES];
+	struct json j;
+	ssize_t n;
+
+	if (r->text)
+		text_datagram(r, d);
+	if (!r->json)
+		return;
+	json_init(&j, line, sizeof(line));
+	json_time(&j, "timestamp", now_us);
+	json_u64(&j, "flow_id", id);
+	json_str(&j, "event_type", span_str("flow"));
+	json_ends(&j, &d->client, &d->target, "UDP", IP_PROTO_UDP);
+	if (d->target.port == 53)
+		json_str(&j, "app_proto", span_str("dns"));
+	json_open(&j, "flow");
+	json_u64(&j, "pkts_toserver", d->up.datagrams);
+	json_u64(&j, "pkts_toclient", d->down.datagrams);
+	json_u64(&j, "bytes_toserver", d->up.bytes);
+	json_u64(&j, "bytes_toclient", d->down.bytes);
+	json_time(&j, "start", now_us - (d->end_ms - d->start_ms) * 1000);
+	json_time(&j, "end", now_us);
+	json_close(&j);
+	json_open(&j, "limpid");
+	json_str(&j, "listener", span_str("run"));
+	json_str(&j, "action", span_str(verdict_name(d->verdict)));
+	json_str(&j, "source", span_str(source_name(d->source)));
+	json_str(&j, "why", span_str(why_word(d->why)));
+	json_close(&j);
+	n = json_end(&j);
+	if (n > 0)
+		record_put(r->queue, RECORD_JSON, span_of(line, (size_t)n));
+}

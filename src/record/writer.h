@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RECORD_WRITER_H
+#define RECORD_WRITER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/span.h"
+
+/* Where a line goes. */
+enum record_sink {
+	RECORD_TEXT, /* stderr */
+	RECORD_JSON, /* the file */
+};
+
+struct record_writer;
+struct record_queue;
+
+/**
+ * record_writer_new() - a thread that writes what workers queue
+ * @json_path:	appended to, mode 0640; NULL: there is no JSON sink
+ * @n_queues:	one for each worker
+ * @queue_bytes: room in each
+ * @delay_ms:	how long lines may wait for company: bounds the wake-ups per second
+ *
+ * Return: 0 or -errno (of opening @json_path, too).
+ */
+int record_writer_new(const char *json_path, unsigned int n_queues, size_t queue_bytes,
+		      unsigned int delay_ms, struct record_writer **ret);
+
+/* Write what is queued, say what was lost, end the thread. */
+void record_writer_free(struct record_writer *w);
+
+struct record_queue *record_writer_queue(struct record_writer *w, unsigned int index);
+bool record_writer_has_json(const struct record_writer *w);
+
+/**
+ * record_put() - queue a line, without its newline; never waits
+ *
+ * One thread per queue.  False: the queue is full, the line is lost and counted; the writer
+ * says so.
+ */
+bool record_put(struct record_queue *q, enum record_sink sink, struct span line);
+
+#endif
