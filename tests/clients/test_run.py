@@ -16,7 +16,7 @@ from datetime import datetime
 
 import pytest
 
-from conftest import HOST, LOOPBACK, NOBODY, PORTS, REMOTE
+from host import HOST, LOOPBACK, NOBODY, PORTS, REMOTE
 from lab.sock import eventually
 
 PYTHON = "/usr/bin/python3"
