@@ -454,8 +454,12 @@ void datagram_port_free(struct datagram_port *p)
 
 	if (!p)
 		return;
-	while ((n = map_any(&p->table.entries)))
-		entry_end(p, map_entry(n, struct datagram_entry, node), WHY_SHUTDOWN);
+	while ((n = map_any(&p->table.entries))) {
+		struct datagram_entry *e = map_entry(n, struct datagram_entry, node);
+
+		/* What had ended in all but time has its own reason. */
+		entry_end(p, e, e->report.why == WHY_IDLE ? WHY_SHUTDOWN : e->report.why);
+	}
 	datagram_table_done(&p->table);
 	for (int i = 0; i < 2; i++) {
 		loop_forget(p->loop, &p->arrival[i].watch);

@@ -107,7 +107,7 @@ struct datagram_port;
 int datagram_port_new(struct loop *loop, const struct datagram_config *config,
 		      struct datagram_port **ret);
 
-/* End all entries (WHY_SHUTDOWN), close all descriptors. */
+/* End all entries (those in use with WHY_SHUTDOWN), close all descriptors. */
 void datagram_port_free(struct datagram_port *p);
 
 const struct datagram_stats *datagram_port_stats(const struct datagram_port *p);
