@@ -29,6 +29,7 @@ def finished(limpid, client_name, up_bytes, down_bytes):
 
 
 # --- orderly ends -----------------------------------------------------------------------------
+@pytest.mark.tsan
 def test_half_close_by_client(way, limpid):
     client, server = way.pair()
     name, near, far = client.getsockname(), way.client_wire(client), way.server_wire(server)
@@ -144,6 +145,7 @@ def _blocks(n_bytes):
         at += 65536 + 7
 
 
+@pytest.mark.tsan
 def test_reset_by_server_mid_transfer(way, limpid):
     client, server = way.pair()
     name, near = client.getsockname(), way.client_wire(client)
@@ -157,6 +159,7 @@ def test_reset_by_server_mid_transfer(way, limpid):
     assert limpid.records.of(name)["limpid"]["why"] == "server-reset"
 
 
+@pytest.mark.tsan
 def test_bytes_before_a_reset_by_client_arrive(way, limpid):
     client, server = way.pair()
     name, far = client.getsockname(), way.server_wire(server)
@@ -281,6 +284,7 @@ def refused_by_network(way, limpid, address, why):
     assert r["limpid"]["why"] == why
 
 
+@pytest.mark.tsan
 def test_refused(way, limpid):
     refused_by_network(way, limpid, None, "server-refused")
 
@@ -299,6 +303,7 @@ def test_unreachable_without_route(way, limpid):
     refused_by_network(way, limpid, NO_ROUTE[way.family], "server-unreachable")
 
 
+@pytest.mark.tsan
 def test_blackholed(way, limpid):
     refused_by_network(way, limpid, BLACKHOLE[way.family], "connect-timeout")
 
@@ -322,6 +327,7 @@ def test_client_leaves_while_dialling(way, limpid):
 
 
 # --- who speaks first -------------------------------------------------------------------------
+@pytest.mark.tsan
 def test_server_speaks_first(way):
     client, server = way.pair()
     server.sendall(b"220 ready\r\n")
@@ -354,6 +360,7 @@ def _echo(server, n_bytes):
         n_bytes -= len(data)
 
 
+@pytest.mark.tsan
 def test_one_byte_ping_pong(way):
     client, server = way.pair()
     for i in range(200):
@@ -444,6 +451,7 @@ def test_same_source_port_to_two_servers(way):
 PHASES = [(700, 300), (1 << 20, 31), (64, 400), (3000, 200), (262144, 128)]
 
 
+@pytest.mark.tsan
 def test_bulk_both_ways_through_every_switch(way, limpid):
     """64 MB up and 64 MB down at once."""
     client, server = way.pair()

@@ -191,6 +191,7 @@ EARLY = """
 """
 
 
+@pytest.mark.tsan
 def test_server_first_where_all_rules_dial_alike(way, serve, naming):
     """Whatever the name will be, the plan is one: the server is dialled while the client is
     silent, long before the sniff timer, and what it says is heard at once."""
@@ -221,6 +222,7 @@ def test_no_early_dial_where_a_name_could_refuse(way, serve):
     assert limpid.alive()
 
 
+@pytest.mark.tsan
 def test_narrowed_by_a_later_hello(way, serve, naming):
     """The timer let it through without a name; the name that then comes is still refused."""
     limpid = serve(configs.rules("""
@@ -453,6 +455,7 @@ record: { flows: { file: "@FLOWS@" } }
 
 
 # --- time does not decide twice ---------------------------------------------------------------
+@pytest.mark.tsan
 def test_many_silent_clients_each_get_their_timer(plain, serve):
     limpid = serve(configs.rules("""
   - { name: named, match: { domain: good.test }, action: accept }

@@ -158,6 +158,7 @@ def test_quiet_log_level(lab, serve):
     assert "Accept" not in limpid.stderr()
 
 
+@pytest.mark.tsan
 def test_queue_overflow_is_counted_and_said(lab, keeper, tmp_path):
     """A sink that does not take records stalls no flow; what was dropped is told."""
     fifo = tmp_path / "flows.fifo"

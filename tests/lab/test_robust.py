@@ -86,6 +86,7 @@ def test_own_sockets_are_marked(lab, serve, way):
 
 
 # --- descriptors ------------------------------------------------------------------------------
+@pytest.mark.tsan
 def test_out_of_descriptors(plain, serve):
     """Accepting pauses; nothing spins; what flows goes on; and then it recovers."""
     limpid = serve(configs.EVERY_WAY, ["prlimit", "--nofile=64:64", "--"])
@@ -193,6 +194,7 @@ def test_crowd_of_silent_clients(plain, serve):
         sock.reset(s)
 
 
+@pytest.mark.tsan
 def test_look_ahead_total_holds(plain, serve):
     """Many clients with half a head each: limits.look-ahead-total ends some, not limpid."""
     limpid = serve(configs.rules("""
@@ -214,6 +216,7 @@ def test_look_ahead_total_holds(plain, serve):
 
 
 # --- shutdown ---------------------------------------------------------------------------------
+@pytest.mark.tsan
 def test_term_drains(lab, keeper, plain):
     """What flows may end in order; nothing new is taken."""
     limpid = keeper.get(configs.EVERY_WAY + "# drains\n")
@@ -236,6 +239,7 @@ def listeners_of(lab):
     return lab.proxy.run("ss", "-Hltn")
 
 
+@pytest.mark.tsan
 def test_term_ends_within_the_bound(keeper, plain):
     """timeouts.drain: then what is left is reset, and recorded as such."""
     limpid = keeper.get(configs.EVERY_WAY.replace("timeouts: {", "timeouts: { drain: 300ms,"))
