@@ -202,8 +202,8 @@ def run_command(work, log, count=20):
 
 
 def rest():
-    """Wait, at most three seconds, until others leave the machine mostly alone."""
-    for _ in range(15):
+    """Wait, at most two seconds, until others leave the machine mostly alone."""
+    for _ in range(10):
         a = [int(v) for v in open("/proc/stat").readline().split()[1:9]]
         time.sleep(0.2)
         b = [int(v) for v in open("/proc/stat").readline().split()[1:9]]
