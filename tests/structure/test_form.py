@@ -91,7 +91,7 @@ def test_no_mutable_globals():
     for line in table.splitlines():
         found = re.match(r"(\S+\.o): ", line)
         if found:
-            member = found[1].removesuffix(".o")
+            member = found[1].removesuffix(".o").split("/")[-1]
         # address, flags, section, TAB size, name
         symbol = re.match(r"\S+ .{7} (\.t?(?:data|bss)\S*)\t\S+ +(?:\.hidden )?(\S+)$", line)
         if symbol and not symbol[1].startswith(".data.rel.ro") and symbol[1] != symbol[2]:
