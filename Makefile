@@ -17,7 +17,7 @@ all: build
 build:
 	@scripts/deps.sh build
 	@test -f $(BUILD)/build.ninja || $(MESON) setup $(BUILD)
-	@ninja -C $(BUILD)
+	@ninja -C $(BUILD) limpid
 
 demo: build
 	@scripts/deps.sh demo
@@ -34,7 +34,8 @@ bench: build
 
 install: build
 	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX)
-	@DESTDIR="$(DESTDIR)" $(MESON) install -C $(BUILD)
+	@ninja -C $(BUILD) limpid
+	@DESTDIR="$(DESTDIR)" $(MESON) install -C $(BUILD) --no-rebuild
 
 asan tsan:
 	@scripts/deps.sh build
