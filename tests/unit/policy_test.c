@@ -237,7 +237,7 @@ static uint32_t dice(uint32_t n)
 	return (seed >> 8) % n;
 }
 
-static char *const hosts[] = { "a.net", "x.a.net", "b.org" };
+static char hosts[][8] = { "a.net", "x.a.net", "b.org" };
 static const char *const targets[] = { "10.0.0.1:80", "10.0.0.1:443", "192.0.2.9:80",
 				       "[fd00::1]:443" };
 
