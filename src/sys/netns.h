@@ -32,29 +32,41 @@ struct netns_sockets {
 struct netns_command;
 
 /**
- * netns_command_new() - fork a helper with a network namespace of its own, ready to run @argv
+ * netns_command_new() - fork a helper with a network namespace of its own, ready to become @argv
  * @argv:	NULL-terminated; argv[0] is looked up in PATH
  * @ret:	the helper, waiting for netns_command_go()
  * @sockets:	descriptors the caller now owns
  * @error:	on failure a sentence for people: what was refused, by what, and the cure
  * @error_cap_bytes: room in @error
  *
- * To be called before any thread exists.  As root: a network namespace only, so that the
+ * To be called before any thread exists, with the signal mask, the dispositions and the
+ * inheritable descriptors that the command shall have, by the thread that lives longest (the
+ * command is killed when that thread ends).  As root: a network namespace only, so that the
  * command keeps its identities; else a user namespace with the own uid and gid mapped, too.
+ * The host's addresses are the command's addresses; families that the host cannot reach are
+ * unreachable inside.
  *
  * Return: 0 or -errno with @error set.
  */
 int netns_command_new(char *const argv[], struct netns_command **ret, struct netns_sockets *sockets,
 		      char *error, size_t error_cap_bytes);
 
-/* Let the command begin. */
+/**
+ * netns_command_go() - let the command begin
+ *
+ * From here on the calling thread has the signals blocked that netns_command_wait() takes up,
+ * and the process ignores INT, QUIT, TSTP, TTIN and TTOU.
+ *
+ * Return: 0 or -errno.
+ */
 int netns_command_go(struct netns_command *c);
 
 /**
  * netns_command_wait() - pass signals on, stop and continue with the command, until it ends
  *
  * INT and QUIT are the terminal's business and ignored here; TERM, HUP, USR1, USR2 and WINCH go
- * on to the command.  Called by the main thread while the engine's threads (which must have all
+ * on to the command, unless they come from the terminal, which has told the command itself.
+ * Background processes that the command leaves behind are not waited for.  Called by the main thread while the engine's threads (which must have all
  * signals blocked) carry the traffic.
  *
  * Return: the command's exit status, 128+n if signal n ended it, 127 not found, 126 not
@@ -62,6 +74,7 @@ int netns_command_go(struct netns_command *c);
  */
 int netns_command_wait(struct netns_command *c);
 
+/* A command that still runs is killed. */
 void netns_command_free(struct netns_command *c);
 
 #endif
