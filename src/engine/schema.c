@@ -157,17 +157,28 @@ void schema_accepted(const struct schema_key *key, struct words *ret)
 		words_add(ret, "{ file: path }");
 }
 
+static bool scalar_is_null(const struct yaml_node *node)
+{
+	return node->kind == YAML_SCALAR && !node->quoted &&
+	       (!*node->text || !strcmp(node->text, "~") || !strcmp(node->text, "null"));
+}
+
 static void value_refuse(struct yaml_node *node, const struct schema_key *key, struct diag *d,
 			 const char *what)
 {
+	/* What is not there has no place: its key has. */
+	bool null = scalar_is_null(node) && node->key;
 	bool scalar = node->kind == YAML_SCALAR;
 	struct words accepted = { .wanted =
 					  scalar && key->type == SCHEMA_WORD ? node->text : NULL };
 	char perhaps[96];
 
 	schema_accepted(key, &accepted);
-	diag_add(d, node->at, scalar ? node->text : NULL, accepted.text, "%s%s", what,
-		 words_perhaps(&accepted, perhaps));
+	diag_add(d, null ? node->key->at : node->at,
+		 null	  ? node->key->text
+		 : scalar ? node->text
+			  : NULL,
+		 accepted.text, "%s%s", what, words_perhaps(&accepted, perhaps));
 	node->bad = true;
 }
 
@@ -298,12 +309,6 @@ static const char *scalar_parse(const struct schema_key *key, const char *text, 
 		return *text ? NULL : "no path";
 	}
 	return r < 0 || *ret < key->min || *ret > key->max ? "out of range" : NULL;
-}
-
-static bool scalar_is_null(const struct yaml_node *node)
-{
-	return node->kind == YAML_SCALAR && !node->quoted &&
-	       (!*node->text || !strcmp(node->text, "~") || !strcmp(node->text, "null"));
 }
 
 static void scalar_check(struct yaml_node *node, const struct schema_key *key, struct diag *d)

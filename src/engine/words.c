@@ -49,7 +49,7 @@ static void nearest_try(struct words *w, const char *word)
 	if (len > LIKE_CHARS || strlen(w->wanted) > LIKE_CHARS)
 		return;
 	distance = words_distance(w->wanted, word);
-	if (distance > 1 + len / 4 || distance >= len)
+	if (distance > 1 + len / 4 || distance * 2 >= len)
 		return;
 	if (w->nearest[0] && distance >= w->distance)
 		return;
