@@ -53,7 +53,7 @@ struct config {
  */
 int config_load(const char *path, FILE *errors, struct config **ret);
 
-/* The defaults, no listener and an empty policy; what `limpid run` starts from.  NULL: no memory. */
+/* The defaults, no listener, an empty policy: where `limpid run` starts.  NULL: no memory. */
 struct config *config_new(void);
 void config_free(struct config *c);
 

@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "engine/file.h"
+#include "engine/schema.h"
 #include "engine/sets.h"
 #include "engine/words.h"
 
@@ -310,11 +311,12 @@ void sets_load(struct yaml_node *node, const char *folder, struct diag *d, struc
 		return;
 	}
 	for (struct yaml_node *n = node->child; n; n = n->next) {
-		bool again = false;
+		bool left_out =
+			!schema_name_ok(n->key->text); /* was said, and is not to be shown */
 
 		for (size_t i = 0; i < ret->n; i++)
-			again = again || !strcmp(ret->list[i].name, n->key->text);
-		if (!again)
+			left_out = left_out || !strcmp(ret->list[i].name, n->key->text);
+		if (!left_out)
 			ret->list[ret->n++] = (struct set){ .name = n->key->text, .node = n };
 	}
 	qsort(ret->list, ret->n, sizeof(*ret->list), set_compare);

@@ -225,6 +225,8 @@ static const struct bad sets[] = {
 	{ SETS("a: [10.0.0.0/8, x.net]", "source: $a"), "c:1:25: a name in a set of networks" },
 	{ SETS("a: [x.net, '::1']", "source: $a"), "c:1:20: a network in a set of names: '::1'" },
 	{ SETS("a: [x.net, $b], b: '::1'", "domain: $a"), "c:1:20: a set of networks in a set of" },
+	{ SETS("a: x.net, \"\\x1b\": y.net", "domain: $b"), "c:4:31: there is no such set: '$b'; "
+							    "accepted: $a\n" },
 	{ SETS("a: [x.net]", "source: $a"), "c:4:31: networks are asked for here, not domain" },
 	{ SETS("a: ['::1']", "domain: [$a]"), "c:4:32: domain names are asked for here, not" },
 	{ SETS("a: $b, b: [$c], c: $a", "source: $a"), "c:1:28: this set contains itself: '$a'" },
