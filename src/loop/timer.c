@@ -44,12 +44,25 @@ void timer_init(struct timer *t, void (*fn)(struct timer *t))
 	t->fn = fn;
 }
 
+/* Take @t out; a slot that is empty then must not wake anybody. */
+static void unlink_timer(struct timers *w, struct timer *t)
+{
+	struct list *head = t->link.next, *first = &w->slot[0][0];
+
+	if (head == t->link.prev && head >= first && head < first + TIMER_LEVELS * TIMER_SLOTS) {
+		size_t at = (size_t)(head - first);
+
+		w->bitmap[at / TIMER_SLOTS] &= ~(1ULL << (at % TIMER_SLOTS));
+	}
+	list_del(&t->link);
+}
+
 void timer_set(struct timers *w, struct timer *t, uint64_t delay_ms)
 {
 	unsigned int level = 0;
 	uint64_t granule;
 
-	list_del(&t->link);
+	unlink_timer(w, t);
 	if (!delay_ms)
 		delay_ms = 1;
 	while (level < TIMER_LEVELS - 1 && delay_ms >= level_span_ms(level))
@@ -64,8 +77,7 @@ void timer_set(struct timers *w, struct timer *t, uint64_t delay_ms)
 
 void timer_cancel(struct timers *w, struct timer *t)
 {
-	(void)w; /* the slot's bit goes when the slot is next looked at */
-	list_del(&t->link);
+	unlink_timer(w, t);
 }
 
 /* Granules from the one of @now_ms to the first that may hold something, or -1. */
