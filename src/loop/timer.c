@@ -21,11 +21,11 @@ static unsigned int level_shift(unsigned int level)
 	return level * LEVEL_SHIFT;
 }
 
-/* The longest delay that level @level can hold, exclusive.  One slot is kept free: a timer in
- * the granule of "now" would otherwise be taken for one a whole turn ahead. */
+/* The longest delay that level @level can hold, exclusive.  Two slots are kept free: rounding up
+ * at both ends must not bring a timer into the granule of "now", a whole turn too early. */
 static uint64_t level_span_ms(unsigned int level)
 {
-	return (uint64_t)(TIMER_SLOTS - 1) << level_shift(level);
+	return (uint64_t)(TIMER_SLOTS - 2) << level_shift(level);
 }
 
 void timers_init(struct timers *w, uint64_t now_ms)
