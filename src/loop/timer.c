@@ -4,8 +4,8 @@
  * has a granularity of 8^n ms.  A timer goes into the lowest level whose span covers its
  * delay, into the slot behind its (rounded up) due time, and stays there until it fires:
  * nothing cascades, so an idle loop sleeps until the first non-empty slot and is woken for
- * nothing else.  The price is that a timer fires up to one granule late, 1/8 of its delay at
- * most.  (The same trade as the kernel's own wheel, kernel/time/timer.c since 4.8.)
+ * nothing else.  The price is that a timer fires up to one granule late, 4/31 of its delay
+ * at most.  (The same trade as the kernel's own wheel, kernel/time/timer.c since 4.8.)
  *
  * Invariant: a slot's entries are all due in the same granule of its level.
  */
@@ -67,10 +67,10 @@ void timer_set(struct timers *w, struct timer *t, uint64_t delay_ms)
 		delay_ms = 1;
 	while (level < TIMER_LEVELS - 1 && delay_ms >= level_span_ms(level))
 		level++;
-	if (delay_ms >= level_span_ms(level))
-		delay_ms = level_span_ms(level) - 1;
 	t->expires_ms = w->now_ms + delay_ms;
-	granule = (t->expires_ms + (1ULL << level_shift(level)) - 1) >> level_shift(level);
+	if (delay_ms >= level_span_ms(level)) /* longer than the wheel: set again on the way */
+		delay_ms = level_span_ms(level) - 1;
+	granule = (w->now_ms + delay_ms + (1ULL << level_shift(level)) - 1) >> level_shift(level);
 	list_add_tail(&w->slot[level][granule & SLOT_MASK], &t->link);
 	w->bitmap[level] |= 1ULL << (granule & SLOT_MASK);
 }
@@ -142,7 +142,7 @@ void timers_run(struct timers *w)
 		struct timer *t = list_entry(due.next, struct timer, link);
 
 		list_del(&t->link);
-		if (t->expires_ms > w->now_ms) /* set after the clock had moved on: a turn ahead */
+		if (t->expires_ms > w->now_ms) /* a turn ahead, or longer than the wheel */
 			timer_set(w, t, t->expires_ms - w->now_ms);
 		else
 			t->fn(t);

@@ -16,8 +16,8 @@
  * @expires_ms:	when it is due, on the loop's clock
  * @fn:		called once from timers_run(), after the timer has been removed; may set it again
  *
- * timer_init() before first use.  Never fires early; late by up to 1/8 of its delay, which is
- * what lets the wheel sleep without ticking and without cascades.
+ * timer_init() before first use.  Never fires early; late by about 1/8 of its delay (4/31) at
+ * most, which is what lets the wheel sleep without ticking and without cascades.
  */
 struct timer {
 	struct list link;
