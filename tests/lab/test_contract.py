@@ -175,11 +175,26 @@ def test_bytes_before_a_reset_by_client_arrive(way, limpid):
 def test_bytes_before_a_reset_by_server_arrive(way, limpid):
     client, server = way.pair()
     name, near = client.getsockname(), way.client_wire(client)
+    client.sendall(b"first")
+    assert read_exactly(server, 5) == b"first"
     server.sendall(pattern(20_000))
     sock.reset(server)
     assert read_to_reset(client) == pattern(20_000)
     assert near.down("RST") and near.down("FIN") == 0
     assert limpid.records.of(name)["limpid"]["why"] == "server-reset"
+
+
+def test_server_that_speaks_and_resets_at_once(way, limpid):
+    """Perhaps before limpid knows that it is connected: the bytes arrive all the same."""
+    listener = way.listen()
+    for _ in range(10):
+        client, server = way.pair(listener)
+        name, near = client.getsockname(), way.client_wire(client)
+        server.sendall(b"go away\n")
+        sock.reset(server)
+        assert read_to_reset(client) == b"go away\n"
+        assert near.down("RST") and near.down("FIN") == 0
+        assert limpid.records.of(name)["limpid"]["why"] == "server-reset"
 
 
 def test_client_closes_with_unread_data(way, limpid):

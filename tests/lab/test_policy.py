@@ -331,6 +331,7 @@ def test_sniff_off_leaves_names_unknown(plain, serve):
     limpid = serve("""
 listeners:
   - { name: routed, mode: tproxy, address: ["127.0.0.1:50080", "[::1]:50080"], sniff: false }
+  - { name: local, mode: redirect, address: ["0.0.0.0:51080", "[::]:51080"] }
 rules:
   - { name: bad, match: { domain: bad.test }, action: reject }
   - { name: rest, action: accept }
@@ -364,15 +365,16 @@ def test_source_keep_address(way, serve):
     assert r["limpid"]["source"] == "keep-address"
 
 
-def test_source_keep(way, serve):
-    port = way.lab.free_port()
+def test_source_keep(lab, serve, family):
+    """Not behind redirect: there the client's own ip:port is conntrack's."""
+    way, port = Way(lab, "tproxy", family), lab.free_port()
     seen, r = accepted(serve(SOURCES), way, port=7002, source_port=port)
     assert seen == (CLIENT[way.mode][way.family], port)
     assert r["limpid"]["source"] == "keep"
 
 
-def test_source_strict(way, serve):
-    port = way.lab.free_port()
+def test_source_strict(lab, serve, family):
+    way, port = Way(lab, "tproxy", family), lab.free_port()
     seen, _ = accepted(serve(SOURCES), way, port=7003, source_port=port)
     assert seen == (CLIENT[way.mode][way.family], port)
 

@@ -49,10 +49,13 @@ def silent(sock, seconds=0.15):
     return not select.select([sock], [], [], seconds)[0]
 
 
+_BLOCK = bytes((i * 167 + (i >> 8) * 13) & 255 for i in range(65521))
+
+
 def pattern(n_bytes, seed=1):
     """Bytes that differ at every offset a slip could have."""
-    block = bytes((i * 167 + (i >> 8) * 13 + seed * 31) & 255 for i in range(65521))
-    return (block * (n_bytes // len(block) + 1))[:n_bytes]
+    start = seed * 31 % len(_BLOCK)
+    return (_BLOCK * ((start + n_bytes) // len(_BLOCK) + 1))[start:start + n_bytes]
 
 
 class Background(threading.Thread):

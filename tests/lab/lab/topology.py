@@ -75,7 +75,7 @@ class Lab:
     def __init__(self):
         self.client, self.proxy, self.server = (Namespace() for _ in range(3))
         self.sockets = []
-        self._ports = itertools.count(20000)
+        self._ports = itertools.cycle(range(2000, 50000))
         self._build()
         self.client_tap = Tap(self.client, "c0")
         self.server_tap = Tap(self.server, "s0")
@@ -152,7 +152,8 @@ route add local default dev lo table 100
         self.sockets.clear()
 
     def free_port(self):
-        """A source port below the range the kernel chooses from; each is used once."""
+        """A source port that was not used for a long time.  A port used twice, even towards two
+        servers, meets its own conntrack entry in the redirect rules, and is changed there."""
         return next(self._ports)
 
     # --- sockets --------------------------------------------------------------------------
@@ -221,7 +222,7 @@ class Way:
 
     def socket(self, source_port=0):
         s = self.lab.socket(self.lab.client, self.family)
-        s.bind((self.client, source_port))
+        s.bind((self.client, source_port or self.lab.free_port()))
         return s
 
     def connect(self, address=None, port=None, source_port=0):
