@@ -50,7 +50,7 @@ void lane_done(struct lane *l, struct lane_tools *t)
 
 bool lane_is_drained(const struct lane *l)
 {
-	return !l->rest.len && !l->pipe;
+	return !l->rest.len && !(l->pipe && l->pipe->len_bytes);
 }
 
 /* Write @out now; keep what is not taken. */
@@ -58,7 +58,7 @@ static enum lane_result emit(struct lane *l, struct span out, int *ret_error)
 {
 	ssize_t n;
 
-	while (out.len && !l->rest.len && l->to->writable) {
+	while (out.len && lane_is_drained(l) && l->to->writable) {
 		n = stream_write(l->to->top, out.data, out.len);
 		if (n == -EAGAIN)
 			break;
@@ -89,7 +89,8 @@ static enum lane_result run_filters(struct lane *l, struct span in, bool end, in
 		r = filter_run(f, in, end, &made[k], &in);
 		if (r < 0)
 			break;
-		k ^= 1;
+		if (in.data && in.data == made[k].data) /* else it still points elsewhere */
+			k ^= 1;
 		if (f->leave)
 			filter_remove(f);
 		if (!in.len && !end)
@@ -193,11 +194,21 @@ static enum lane_result splice_once(struct lane *l, size_t *moved, int *ret_erro
 	return LANE_BUSY;
 }
 
-/* Write what is held.  LANE_BUSY: nothing is held any more. */
+/* Write what is held; `rest` can only be younger than what the pipe holds.  LANE_BUSY: nothing
+ * is held any more. */
 static enum lane_result drain(struct lane *l, int *ret_error)
 {
 	ssize_t n;
 
+	while (l->pipe && l->pipe->len_bytes) {
+		if (!l->to->writable)
+			return LANE_WAITS;
+		n = l->to->top->ops->push(l->to->top, l->pipe);
+		if (n == -EAGAIN)
+			return LANE_WAITS;
+		if (n < 0)
+			goto failed;
+	}
 	while (l->rest.len) {
 		if (!l->to->writable)
 			return LANE_WAITS;
@@ -207,15 +218,6 @@ static enum lane_result drain(struct lane *l, int *ret_error)
 		if (n < 0)
 			goto failed;
 		buf_consume(&l->rest, (size_t)n);
-	}
-	while (l->pipe && l->pipe->len_bytes) {
-		if (!l->to->writable)
-			return LANE_WAITS;
-		n = l->to->top->ops->push(l->to->top, l->pipe);
-		if (n == -EAGAIN)
-			return LANE_WAITS;
-		if (n < 0)
-			goto failed;
 	}
 	n = stream_flush(l->to->top);
 	if (n == -EAGAIN)
