@@ -42,7 +42,7 @@ BUILDS = {
 
 # What is run on each build, in this order: (part, seconds it may take).
 PLAN = {
-    "gcc": [("unit", 300), ("structure", 300), ("demo", 60), ("lab", 600)],
+    "gcc": [("unit", 300), ("structure", 300), ("demo", 60), ("lab", 900)],
     "asan": [("unit", 400), ("lab", 1200)],
     "tsan": [("unit", 400), ("lab", 600)],
     "clang": [("unit", 300)],
@@ -165,8 +165,8 @@ def run_pytest(name, folders, seconds, tally, layer, marker=None):
         return
     with tempfile.TemporaryDirectory(prefix="limpid-check-") as temporary:
         report = Path(temporary) / "report.xml"
-        command = [PYTHON, "-m", "pytest", "-q", "-ra", "--tb=short", "-p", "no:cacheprovider",
-                   f"--junitxml={report}", *(["-m", marker] if marker else []), *folders]
+        command = [PYTHON, "-m", "pytest", "-q", "-ra", "--tb=short", "--durations=5", "-p",
+                   "no:cacheprovider", f"--junitxml={report}", *(["-m", marker] if marker else []), *folders]
         env = {"LIMPID": str(program), "LIMPID_BUILD": name, "PYTHONDONTWRITEBYTECODE": "1",
                **SANITIZER_ENV}
         if "structure" not in layer:
