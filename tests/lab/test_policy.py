@@ -373,6 +373,19 @@ def test_source_keep(lab, serve, family):
     assert r["limpid"]["source"] == "keep"
 
 
+def test_source_keep_behind_redirect_falls_to_another_port(lab, serve, family):
+    """A packet from the client's own ip:port would meet the client's conntrack entry, and be
+    redirected: the address can be kept, the port cannot."""
+    way, port = Way(lab, "redirect", family), lab.free_port()
+    seen, r = accepted(serve(SOURCES), way, port=7002, source_port=port)
+    assert seen[0] == way.client and seen[1] != port
+    assert r["limpid"]["source"] == "keep-address"
+
+
+def test_source_strict_behind_redirect_refuses(lab, serve, family):
+    refused(serve(SOURCES), Way(lab, "redirect", family), port=7003, why="source")
+
+
 def test_source_strict(lab, serve, family):
     way, port = Way(lab, "tproxy", family), lab.free_port()
     seen, _ = accepted(serve(SOURCES), way, port=7003, source_port=port)
