@@ -166,7 +166,8 @@ def run_pytest(name, folders, seconds, tally, layer, marker=None):
     with tempfile.TemporaryDirectory(prefix="limpid-check-") as temporary:
         report = Path(temporary) / "report.xml"
         command = [PYTHON, "-m", "pytest", "-q", "-ra", "--tb=short", "--durations=5", "-p",
-                   "no:cacheprovider", f"--junitxml={report}", *(["-m", marker] if marker else []), *folders]
+                   "no:cacheprovider", f"--junitxml={report}",
+                   *(["-m", marker] if marker else []), *folders]
         env = {"LIMPID": str(program), "LIMPID_BUILD": name, "PYTHONDONTWRITEBYTECODE": "1",
                **SANITIZER_ENV}
         if "structure" not in layer:
