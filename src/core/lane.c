@@ -134,7 +134,6 @@ static void count_copied(struct lane *l, ssize_t n)
 
 static void count_spliced(struct lane *l, ssize_t n)
 {
-	l->was_spliced = true;
 	l->n_small = n < SMALL_BYTES ? l->n_small + 1 : 0;
 	if (l->n_small >= SMALL_TIMES) {
 		l->spliced = false;
@@ -187,6 +186,7 @@ static enum lane_result splice_once(struct lane *l, size_t *moved, int *ret_erro
 	}
 	*moved = (size_t)n;
 	l->bytes += (uint64_t)n;
+	l->was_spliced = l->was_spliced || n;
 	if (!n)
 		l->read_end = true;
 	else if (l->offload == OFFLOAD_AUTO)

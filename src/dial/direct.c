@@ -76,6 +76,8 @@ static int direct_dialled(struct flow *f)
 	if (s->failed) {
 		int r = sock_take_error(s->fd);
 
+		if (r == -ECONNRESET || r == -EPIPE)
+			return 0; /* it was there, and what it said before it reset is still to be read */
 		return r < 0 ? r : -ECONNRESET;
 	}
 	return s->writable ? 0 : -EAGAIN;

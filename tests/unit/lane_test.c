@@ -109,6 +109,8 @@ static void run_exact(enum offload offload, uint32_t seed, uint64_t n, bool flus
 	assert_false(b.to.finished);
 	lane_finish(&b.lane);
 	assert_true(b.to.finished && b.lane.finished);
+	if (offload != OFFLOAD_AUTO)
+		assert_int_equal(b.lane.was_spliced, n && offload == OFFLOAD_SPLICE);
 	if (offload == OFFLOAD_COPY)
 		assert_int_equal(b.from.n_pulls, 0);
 	if (offload == OFFLOAD_SPLICE)
