@@ -23,9 +23,13 @@ static void dial_start(struct flow *f, const struct plan *plan);
 static void end_on_ready(struct watch *w, uint32_t ready)
 {
 	struct end *e = container_of(w, struct end, watch);
+	struct flow *f = e->flow;
 
 	end_note(e, ready);
-	flow_run(e->flow);
+	if (f->up.spliced || f->down.spliced) /* bulk: small traffic of others goes first */
+		flow_defer(f);
+	else
+		flow_run(f);
 }
 
 static void on_task(struct task *t)
@@ -49,6 +53,7 @@ void flow_start(struct worker *w, const struct listener *l, int fd, const struct
 	if (!f) {
 		w->stats.ended[WHY_INTERNAL]++;
 		sock_close_reset(fd);
+		worker_forget_flow(w);
 		return;
 	}
 	f->worker = w;
@@ -70,8 +75,6 @@ void flow_start(struct worker *w, const struct listener *l, int fd, const struct
 	timer_init(&f->timer, on_timer);
 	task_init(&f->task, on_task);
 	list_add_tail(&w->flows, &f->link);
-	w->n_flows++;
-	atomic_fetch_add(&realm->n_flows, 1);
 	f->client.fd = fd;
 	f->client.writable = true;
 	if (loop_watch(&w->loop, &f->client.watch, fd) < 0) {
@@ -159,8 +162,9 @@ static enum why why_not_dialled(const struct flow *f, int error)
 		return WHY_LIMIT;
 	case EADDRINUSE:
 	case EADDRNOTAVAIL:
-	case EPERM:
 		return f->plan.strict ? WHY_SOURCE : WHY_LIMIT;
+	case EPERM: /* also a firewall on this host that drops our SYN */
+		return f->plan.strict ? WHY_SOURCE : WHY_SERVER_UNREACHABLE;
 	case ELOOP:
 		return WHY_LOOP;
 	default:
@@ -326,8 +330,7 @@ void flow_close(struct flow *f, enum why why)
 	lane_done(&f->down, &w->tools);
 	list_del(&f->link);
 	list_add_tail(&w->ended, &f->link);
-	w->n_flows--;
-	atomic_fetch_sub(&w->realm->n_flows, 1);
+	worker_forget_flow(w);
 }
 
 void flow_free(struct flow *f)

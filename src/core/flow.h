@@ -94,7 +94,7 @@ struct flow {
 };
 
 /**
- * flow_start() - a client has been accepted
+ * flow_start() - a client has been accepted and counted in @w->n_flows
  * @fd:		owned by the flow from now on, also on failure
  */
 void flow_start(struct worker *w, const struct listener *l, int fd, const struct addr *client);

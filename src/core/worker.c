@@ -2,7 +2,8 @@
 /*
  * Theory of operation.  Each worker watches every listening socket, level-triggered and
  * exclusive: the kernel wakes one of those that sleep, and what one does not accept in its
- * turn another may.  When descriptors or limits.flows run out the worker stops watching for a
+ * turn another may.  The kernel tends to wake the same one, though, and flows never move: a
+ * worker that already has clearly more flows than another hands a new client over to it.  When descriptors or limits.flows run out the worker stops watching for a
  * while instead of spinning on a socket that stays readable; connections wait in the backlog.
  *
  * Flows are freed at the end of the round in which they closed, so that nobody up the stack
@@ -19,6 +20,8 @@
 /* Connections accepted before other events get a turn. */
 #define ACCEPT_BUDGET 16
 #define ACCEPT_PAUSE_MS 100
+/* This many flows more than another, and a quarter of one's own, are clearly more. */
+#define IMBALANCE 2
 #define BUFFER_BYTES ((size_t)256 << 10)
 
 static void listen_start(struct worker *w)
@@ -51,6 +54,63 @@ static void accept_pause(struct worker *w)
 	timer_set(&w->loop.timers, &w->accept_timer, ACCEPT_PAUSE_MS);
 }
 
+void worker_forget_flow(struct worker *w)
+{
+	atomic_fetch_sub(&w->n_flows, 1);
+	atomic_fetch_sub(&w->realm->n_flows, 1);
+}
+
+/* Who should carry one more: @w itself, unless another has clearly less to do. */
+static struct worker *pick(struct worker *w)
+{
+	struct realm *realm = w->realm;
+	unsigned int mine = atomic_load_explicit(&w->n_flows, memory_order_relaxed);
+	struct worker *best = w;
+	unsigned int least = mine - (mine < IMBALANCE ? mine : IMBALANCE + mine / 4);
+
+	for (unsigned int i = 0; i < realm->n_workers; i++) {
+		unsigned int n = atomic_load_explicit(&realm->workers[i].n_flows,
+						      memory_order_relaxed);
+
+		if (n < least && !atomic_load(&realm->workers[i].drain_asked)) {
+			best = &realm->workers[i];
+			least = n;
+		}
+	}
+	return best;
+}
+
+static void client_start(struct worker *w, const struct listener *l, int fd,
+			 const struct addr *client)
+{
+	struct worker *to = pick(w);
+	int r;
+
+	atomic_fetch_add(&w->realm->n_flows, 1);
+	atomic_fetch_add(&to->n_flows, 1);
+	if (to != w) {
+		r = handover_put(&to->inbox, l, fd, client);
+		if (r > 0)
+			loop_wake(&to->loop);
+		if (r >= 0)
+			return;
+		atomic_fetch_sub(&to->n_flows, 1);
+		atomic_fetch_add(&w->n_flows, 1);
+	}
+	flow_start(w, l, fd, client);
+}
+
+static void inbox_start(struct worker *w)
+{
+	struct handover *h, *next;
+
+	for (h = handover_take(&w->inbox); h; h = next) {
+		next = h->next;
+		flow_start(w, h->listener, h->fd, &h->client);
+		free(h);
+	}
+}
+
 static void listener_on_ready(struct watch *watch, uint32_t ready)
 {
 	struct worker_listener *wl = container_of(watch, struct worker_listener, watch);
@@ -74,7 +134,7 @@ static void listener_on_ready(struct watch *watch, uint32_t ready)
 		if (fd < 0)
 			return;
 		w->stats.accepted++;
-		flow_start(w, wl->listener, fd, &client);
+		client_start(w, wl->listener, fd, &client);
 	}
 }
 
@@ -82,12 +142,13 @@ static void on_wake(struct loop *l)
 {
 	struct worker *w = container_of(l, struct worker, loop);
 
+	inbox_start(w);
 	if (!atomic_load(&w->drain_asked) || w->draining)
 		return;
 	listen_stop(w);
 	w->draining = true;
 	timer_cancel(&l->timers, &w->accept_timer);
-	if (!w->n_flows)
+	if (!atomic_load(&w->n_flows))
 		loop_stop(l);
 }
 
@@ -100,7 +161,7 @@ static void on_round(struct loop *l)
 		flow_free(list_entry(w->ended.next, struct flow, link));
 	if (w->realm->observer->round)
 		w->realm->observer->round(w);
-	if (any && w->draining && !w->n_flows)
+	if (any && w->draining && !atomic_load(&w->n_flows))
 		loop_stop(l);
 }
 
@@ -143,6 +204,7 @@ void worker_run(struct worker *w)
 	if (r < 0)
 		log_line(LOG_ERROR, "worker %u: epoll_wait: %m", w->index);
 	listen_stop(w);
+	inbox_start(w);
 	list_for_each(i, tmp, &w->flows)
 		flow_close(list_entry(i, struct flow, link), WHY_SHUTDOWN);
 	on_round(&w->loop);
@@ -156,6 +218,13 @@ void worker_drain(struct worker *w)
 
 void worker_done(struct worker *w)
 {
+	struct handover *h, *next;
+
+	for (h = handover_take(&w->inbox); h; h = next) { /* came after the thread had ended */
+		next = h->next;
+		sock_close_reset(h->fd);
+		free(h);
+	}
 	pool_done(&w->flow_pool);
 	pipe_pool_done(&w->tools.pipes);
 	loop_done(&w->loop);

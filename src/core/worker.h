@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/pool.h"
+#include "core/handover.h"
 #include "core/lane.h"
 #include "core/listener.h"
 #include "core/parts.h"
@@ -42,6 +43,7 @@ struct snapshot {
 /**
  * struct realm - what all workers share
  * @snapshot:	flows remember the one they began with
+ * @workers:	all of them, so that one can hand a client over to another
  * @n_flows:	flows of all workers
  * @look_ahead_bytes: kept by all flows
  */
@@ -51,6 +53,8 @@ struct realm {
 	struct listener *listeners;
 	unsigned int n_listeners;
 	unsigned int pipes_per_worker;
+	struct worker *workers;
+	unsigned int n_workers;
 	const struct observer *observer;
 	atomic_uint n_flows;
 	atomic_ullong look_ahead_bytes;
@@ -66,6 +70,7 @@ struct worker_listener {
 
 /**
  * struct worker - one thread: its loop, its flows, what it lends to their lanes
+ * @n_flows:	its flows, and those on their way to it in @inbox
  * @ended:	flows that have been closed in this round and wait to be freed
  * @record:	the observer's own
  */
@@ -77,7 +82,8 @@ struct worker {
 	struct pool flow_pool;
 	struct list flows;
 	struct list ended;
-	unsigned int n_flows;
+	atomic_uint n_flows;
+	struct handover_box inbox;
 	struct worker_listener *listeners;
 	bool accepting, draining;
 	struct timer accept_timer;
@@ -91,6 +97,9 @@ int worker_init(struct worker *w, struct realm *realm, unsigned int index);
 
 /* The thread's main: runs until loop_stop(); then all flows end with WHY_SHUTDOWN. */
 void worker_run(struct worker *w);
+
+/* A flow of @w has ended, or could not begin. */
+void worker_forget_flow(struct worker *w);
 
 /* From any thread: accept no more, and stop once the last flow has ended. */
 void worker_drain(struct worker *w);

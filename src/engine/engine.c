@@ -163,6 +163,7 @@ int engine_new(struct config *config, const struct engine_options *options, stru
 	e->realm.observer = &flow_record_observer;
 	atomic_store(&e->realm.next_flow_id, 1);
 	e->workers = calloc(e->n_workers, sizeof(*e->workers));
+	e->realm.workers = e->workers;
 	e->recorders = calloc(e->n_workers, sizeof(*e->recorders));
 	e->threads = calloc(e->n_workers, sizeof(*e->threads));
 	if (e->workers && e->recorders && e->threads)
@@ -225,6 +226,7 @@ int engine_start(struct engine *e)
 			return r;
 		e->workers[e->n_inited].record = &e->recorders[e->n_inited];
 	}
+	e->realm.n_workers = e->n_workers;
 	for (; e->n_started < e->n_workers; e->n_started++) {
 		r = -pthread_create(&e->threads[e->n_started], NULL, worker_main,
 				    &e->workers[e->n_started]);
