@@ -18,7 +18,6 @@ static bool is_about_source(int error)
 	case EADDRNOTAVAIL:
 	case EADDRINUSE:
 	case EPERM:
-	case EACCES:
 	case EINVAL:
 		return true;
 	default:
@@ -64,7 +63,7 @@ static int direct_dial(struct flow *f)
 		break;
 	}
 	if (fd < 0)
-		return fd == -EACCES || fd == -EINVAL ? -EHOSTUNREACH : fd;
+		return fd;
 	f->server.fd = fd;
 	return 0;
 }

@@ -105,6 +105,16 @@ static bool lane_went(struct flow *f, struct lane *l, enum lane_result r, int er
 	return false;
 }
 
+/* An end that had finished speaking can still be reset; no read will tell. */
+static struct end *died_in_silence(struct flow *f)
+{
+	if (f->client.failed && f->up.read_end)
+		return &f->client;
+	if (f->server.failed && f->down.read_end)
+		return &f->server;
+	return NULL;
+}
+
 static void finish_lane(struct flow *f, struct lane *l)
 {
 	if (l->finished)
@@ -133,16 +143,21 @@ static void raw_relay(struct flow *f)
 	struct lane_tools *t = &f->worker->tools;
 	uint64_t before = f->up.bytes + f->down.bytes;
 	enum lane_result up, down;
+	struct end *silent = NULL;
 	int error = 0;
 
 	if (!f->learned)
 		flow_learn(f);
 	if (flow_is_closed(f))
 		return;
-	if (f->dead) {
+	if (!f->dead)
+		silent = died_in_silence(f);
+	if (silent)
+		end_died(f, silent, sock_take_error(silent->fd));
+	else if (f->dead)
 		last_words(f);
+	if (f->dead)
 		return;
-	}
 	up = lane_pump(&f->up, t, BUDGET_BYTES, &error);
 	if (!lane_went(f, &f->up, up, error))
 		return;
