@@ -46,8 +46,8 @@ enum source_got {
  * @link:	in worker's flows, or, once closed, in worker's ended
  * @look:	the client's first bytes, for as long as learners need them
  * @look_sent:	how many of them the lane has been given already
- * @view:	what learners may look at: all of @look, or what has just been read.  Only while they
- *		run
+ * @view:	what learners may look at: all of @look, or what has just been read; only while
+ *		they run
  * @learner:	index of the learner that has the word
  * @learned:	no learner is left: the up lane reads by itself
  * @settled_by_time: policy decided without waiting any longer; what is learnt later may narrow

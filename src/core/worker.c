@@ -3,8 +3,10 @@
  * Theory of operation.  Each worker watches every listening socket, level-triggered and
  * exclusive: the kernel wakes one of those that sleep, and what one does not accept in its
  * turn another may.  The kernel tends to wake the same one, though, and flows never move: a
- * worker that already has clearly more flows than another hands a new client over to it.  When descriptors or limits.flows run out the worker stops watching for a
- * while instead of spinning on a socket that stays readable; connections wait in the backlog.
+ * worker that already has clearly more flows than another hands a new client over to it.
+ *
+ * When descriptors or limits.flows run out the worker stops watching for a while instead of
+ * spinning on a socket that stays readable; connections wait in the backlog.
  *
  * Flows are freed at the end of the round in which they closed, so that nobody up the stack
  * holds a pointer to freed memory.

@@ -75,8 +75,9 @@ static int direct_dialled(struct flow *f)
 	if (s->failed) {
 		int r = sock_take_error(s->fd);
 
+		/* it was there, and what it had sent before it reset is still to be read */
 		if (r == -ECONNRESET || r == -EPIPE)
-			return 0; /* it was there, and what it said before it reset is still to be read */
+			return 0;
 		return r < 0 ? r : -ECONNRESET;
 	}
 	return s->writable ? 0 : -EAGAIN;

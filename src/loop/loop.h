@@ -55,7 +55,7 @@ struct loop {
 	struct list tasks;
 	struct watch wake_watch;
 	void (*on_wake)(struct loop *l); /* may be NULL */
-	void (*on_round)(struct loop *l); /* after each round of events, before sleeping; may be NULL */
+	void (*on_round)(struct loop *l); /* after each round, before sleeping; may be NULL */
 	int n_events, cur_event;
 	void *events; /* struct epoll_event[LOOP_EVENTS] */
 };

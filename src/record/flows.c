@@ -238,7 +238,8 @@ static void closed(struct worker *w, const struct flow *f)
 
 const struct observer flow_record_observer = { .decided = decided, .closed = closed };
 
-void flow_record_datagram_decided(struct worker *w, const struct facts *facts, enum verdict verdict)
+void flow_record_datagram_decided(struct worker *w, const struct facts *facts,
+				  enum verdict verdict)
 {
 	const struct flow_recorder *r = w->record;
 	char line[LINE_BYTES], host[300];

@@ -20,7 +20,8 @@ struct flow_recorder {
 extern const struct observer flow_record_observer;
 
 /* The same for datagram flows: a line when one begins, an object when it has ended. */
-void flow_record_datagram_decided(struct worker *w, const struct facts *facts, enum verdict verdict);
+void flow_record_datagram_decided(struct worker *w, const struct facts *facts,
+				  enum verdict verdict);
 void flow_record_datagram(struct worker *w, const struct datagram_report *r, uint64_t id);
 
 #endif

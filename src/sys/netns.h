@@ -18,7 +18,8 @@ enum {
  *		getsockname(2) of an accepted one is the original destination
  * @udp:	transparent, IP(V6)_RECVORIGDSTADDR: every datagram of the command
  * @reply:	SOCK_RAW/IPPROTO_UDP, transparent, drop-all filter: replies from any address
- * @icmp:	SOCK_RAW/IPPROTO_ICMP(V6), transparent, drop-all filter: port-unreachable from any address
+ * @icmp:	SOCK_RAW/IPPROTO_ICMP(V6), transparent, drop-all filter: port-unreachable from any
+ *		address
  *
  * Non-blocking, close-on-exec; -1 where the host lacks the family.
  */
@@ -66,8 +67,8 @@ int netns_command_go(struct netns_command *c);
  *
  * INT and QUIT are the terminal's business and ignored here; TERM, HUP, USR1, USR2 and WINCH go
  * on to the command, unless they come from the terminal, which has told the command itself.
- * Background processes that the command leaves behind are not waited for.  Called by the main thread while the engine's threads (which must have all
- * signals blocked) carry the traffic.
+ * Background processes that the command leaves behind are not waited for.  Called by the main
+ * thread while the engine's threads (which must have all signals blocked) carry the traffic.
  *
  * Return: the command's exit status, 128+n if signal n ended it, 127 not found, 126 not
  * executable (as in sh(1)).
