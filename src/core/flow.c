@@ -19,6 +19,7 @@
 
 static void on_timer(struct timer *t);
 static void dial_start(struct flow *f, const struct plan *plan);
+static int answer(struct flow *f, enum why outcome);
 
 static void end_on_ready(struct watch *w, uint32_t ready)
 {
@@ -81,7 +82,7 @@ void flow_start(struct worker *w, const struct listener *l, int fd, const struct
 		flow_close(f, WHY_LIMIT);
 		return;
 	}
-	flow_learn(f);
+	flow_learn_start(f);
 	if (f->phase == PHASE_LEARN)
 		flow_set_timer(f, f->snapshot->timeouts.sniff_ms);
 }
@@ -112,10 +113,12 @@ static void refuse(struct flow *f)
 	if (f->phase != PHASE_LEARN) {
 		flow_close(f, WHY_NARROWED);
 	} else if (f->decision.verdict == VERDICT_REJECT) {
+		(void)answer(f, WHY_REJECTED);
 		flow_close(f, WHY_REJECTED);
 	} else {
 		f->phase = PHASE_DENY;
 		f->why = full ? WHY_LOOK_AHEAD : WHY_DENIED;
+		(void)answer(f, f->why);
 		flow_set_timer(f, f->snapshot->timeouts.deny_ms);
 	}
 }
@@ -133,7 +136,7 @@ void flow_decide(struct flow *f)
 {
 	struct decision d;
 
-	if (f->decision.final && !f->settled_by_time)
+	if (flow_is_greeting(f) || (f->decision.final && !f->settled_by_time))
 		return;
 	policy_decide(f->snapshot->policy, &f->facts, &d);
 	if (f->decision.final) {
@@ -275,6 +278,10 @@ void flow_run(struct flow *f)
 /* Nobody waits any longer for what the client might say first. */
 static void settle(struct flow *f)
 {
+	if (flow_is_greeting(f)) {
+		flow_close(f, WHY_NO_TARGET);
+		return;
+	}
 	f->facts.settled = true;
 	f->settled_by_time = true;
 	flow_decide(f);
@@ -287,6 +294,8 @@ static void on_timer(struct timer *t)
 	switch (f->phase) {
 	case PHASE_LEARN:
 		settle(f);
+		if (!flow_is_closed(f))
+			flow_hand_on(f);
 		return;
 	case PHASE_DIAL:
 		dial_failed(f, -ETIMEDOUT);

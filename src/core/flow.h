@@ -139,6 +139,12 @@ int flow_reply(struct flow *f, struct span bytes);
 /* Ask policy; take the step that follows from what it says. */
 void flow_decide(struct flow *f);
 
+/* Run the learners that need no bytes. */
+void flow_learn_start(struct flow *f);
+
+/* Is a learner that consumes still to be done? */
+bool flow_is_greeting(const struct flow *f);
+
 /*
  * For protos.
  */

@@ -166,6 +166,8 @@ void flow_hand_on(struct flow *f)
 		f->holding = false;
 		if (f->learned)
 			look_release(f);
+	} else if (f->phase == PHASE_DENY) {
+		look_release(f);
 	} else if (f->phase == PHASE_RELAY && f->look.len && !f->holding) {
 		f->holding = true;
 		flow_set_timer(f, f->snapshot->timeouts.sniff_ms);
@@ -179,7 +181,7 @@ static void hand_on_fresh(struct flow *f, struct span fresh)
 		offer(f, fresh);
 	if (flow_is_closed(f))
 		return;
-	if (f->learned && may_send(f))
+	if (f->phase == PHASE_DENY || (f->learned && may_send(f)))
 		return;
 	if (!fresh.len || look_keep(f, fresh) < 0)
 		return;
@@ -209,7 +211,7 @@ static bool learn_once(struct flow *f)
 		}
 		last = !n;
 	} else {
-		last = f->look_full = true;
+		last = true;
 	}
 	f->view = span_of(t->buffer, (size_t)n);
 	if (kept) {
@@ -217,6 +219,7 @@ static bool learn_once(struct flow *f)
 			return false;
 		f->view = buf_span(&f->look);
 	}
+	f->look_full = f->view.len >= look_limit(f);
 	run_learners(f, last);
 	if (!flow_is_closed(f))
 		flow_decide(f);
@@ -249,14 +252,23 @@ static bool wants_bytes(const struct flow *f)
 	return false;
 }
 
+bool flow_is_greeting(const struct flow *f)
+{
+	for (unsigned int i = f->learner; i < f->listener->n_learners; i++)
+		if (f->listener->learners[i].ops->consumes)
+			return true;
+	return false;
+}
+
+void flow_learn_start(struct flow *f)
+{
+	run_learners(f, false);
+	if (!flow_is_closed(f))
+		flow_decide(f);
+}
+
 void flow_learn(struct flow *f)
 {
-	if (!f->learner && !f->learned) { /* those that need no bytes */
-		f->view = buf_span(&f->look);
-		run_learners(f, false);
-		if (!flow_is_closed(f))
-			flow_decide(f);
-	}
 	while (wants_bytes(f) && learn_once(f))
 		;
 }

@@ -27,12 +27,15 @@ enum learn_result {
  *		f->facts.  May call flow_consume(), flow_reply(), end_push().  Called again with
  *		more bytes after LEARN_MORE; at the client's end, or once the look-ahead is full,
  *		@last is set and LEARN_MORE means LEARN_DONE
- * @answer:	called once the dial is decided: WHY_OPEN, the server is there, or why it is not.
- *		NULL: nobody is told.  Returns 0 or -errno
+ * @consumes:	its bytes are addressed to limpid: before it is done nothing is decided, dialled or
+ *		handed on
+ * @answer:	called once the dial is decided: WHY_OPEN, the server is there, or why it is not
+ *		(refused by policy, too).  NULL: nobody is told.  Returns 0 or -errno
  * @forget:	release f->learner_state.  NULL: has none
  */
 struct learner_ops {
 	const char *name;
+	bool consumes;
 	enum learn_result (*learn)(struct flow *f, const struct learner *l, struct span look,
 				   bool last);
 	int (*answer)(struct flow *f, const struct learner *l, enum why outcome);
