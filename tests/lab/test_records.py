@@ -123,7 +123,18 @@ def line_for(limpid, way, name, word):
 
 def test_line_for_accept(way, serve):
     limpid = serve(configs.EVERY_WAY + "# lines\n")
-    client, _ = way.pair()
+    client, server = way.pair()
+    client.sendall(b"x")
+    assert server.recv(1) == b"x"
+    line_for(limpid, way, client.getsockname(), "Accept")
+
+
+def test_line_for_accept_of_a_silent_client(way, serve):
+    """Once the server has spoken there is a line, whether the client ever does or not."""
+    limpid = serve(configs.EVERY_WAY.replace("timeouts: {", "timeouts: { sniff: 300ms,"))
+    client, server = way.pair()
+    server.sendall(b"220 ready\r\n")
+    assert read_exactly(client, 11)
     line_for(limpid, way, client.getsockname(), "Accept")
 
 
@@ -144,6 +155,8 @@ def test_line_says_why_it_was_closed(way, serve):
     limpid = serve(configs.EVERY_WAY + "# lines\n")
     client, server = way.pair()
     name = client.getsockname()
+    client.sendall(b"x")
+    assert server.recv(1) == b"x"
     sock.reset(server)
     line_for(limpid, way, name, "Close .*server-reset")
     client.close()
