@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "cmd/cmd.h"
@@ -30,8 +32,24 @@ static void usage(FILE *f)
 	      f);
 }
 
+/*
+ * A standard descriptor that is closed must not become a socket of a flow: what is logged would
+ * be sent there.  Close-on-exec: for the command of run it stays closed.
+ */
+static void take_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
+	take_standard_descriptors();
 	if (argc < 2) {
 		usage(stderr);
 		return 2;

@@ -52,6 +52,8 @@ enum source_got {
  * @learned:	no learner is left: the up lane reads by itself
  * @settled_by_time: policy decided without waiting any longer; what is learnt later may narrow
  * @holding:	first bytes are kept back until policy knows; the timer ends that
+ * @translated:	conntrack rewrites packets from the client's ip:port to the target: the server
+ *		cannot be dialled from there
  * @look_full:	the client's first bytes reached limits.look-ahead
  * @announced:	the observer has been told the verdict
  * @decision:	policy's; .final once nothing can change it
@@ -90,7 +92,7 @@ struct flow {
 	enum why why;
 	enum source_got source_got;
 	uint8_t learner;
-	bool learned, settled_by_time, announced, holding, look_full;
+	bool learned, settled_by_time, announced, holding, look_full, translated;
 };
 
 /**

@@ -3,7 +3,8 @@
  * Theory of operation.  The server is to see the client's ip:port, its ip, or our own address.
  * What cannot be had falls to the next, counted and recorded, unless the rule is strict:
  * the same 4-tuple may still be alive (a client that reset and came back at once), the client
- * may live on this host and own its port, or the privilege may be missing.
+ * may live on this host and own its port, REDIRECT may send packets of that 4-tuple back here,
+ * or the privilege may be missing.
  */
 #include <errno.h>
 
@@ -32,6 +33,8 @@ static int connect_from(struct flow *f, enum source_got want)
 	int fd;
 
 	if (!own && client->family != f->facts.target.family)
+		return -EADDRNOTAVAIL;
+	if (want == SOURCE_GOT_EXACT && f->translated)
 		return -EADDRNOTAVAIL;
 	fd = sock_connect(&f->facts.target, own ? NULL : client, want == SOURCE_GOT_EXACT,
 			  f->snapshot->mark);

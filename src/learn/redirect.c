@@ -10,8 +10,8 @@ static enum learn_result redirect_learn(struct flow *f, const struct learner *l,
 {
 	struct addr *target = &f->facts.target;
 
-	if (sock_original_target(f->client.fd, f->facts.client.family, target) < 0 &&
-	    sock_local(f->client.fd, target) < 0) {
+	f->translated = !sock_original_target(f->client.fd, f->facts.client.family, target);
+	if (!f->translated && sock_local(f->client.fd, target) < 0) {
 		f->why = WHY_NO_TARGET;
 		return LEARN_FAILED;
 	}

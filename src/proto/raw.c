@@ -180,9 +180,13 @@ static void raw_relay(struct flow *f)
 		raw_upgrade(f);
 }
 
+/* The first time-out is for the observer: a flow in which nobody says anything that could be
+ * named is announced all the same.  It finds how long to wait for the next. */
 static void raw_open(struct flow *f)
 {
-	flow_set_timer(f, f->snapshot->timeouts.idle_ms);
+	const struct timeouts *t = &f->snapshot->timeouts;
+
+	flow_set_timer(f, t->sniff_ms < t->idle_ms ? t->sniff_ms : t->idle_ms);
 }
 
 static void raw_timeout(struct flow *f)
@@ -199,6 +203,8 @@ static void raw_timeout(struct flow *f)
 			last_words(f);
 		return;
 	}
+	if (f->decision.final)
+		flow_announce(f);
 	if (quiet_ms >= limit_ms)
 		flow_close(f, half ? WHY_HALF_CLOSED : WHY_IDLE);
 	else

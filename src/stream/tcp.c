@@ -9,7 +9,6 @@
  * that from being taken for one.
  */
 #include <errno.h>
-#include <unistd.h>
 
 #include "stream/tcp.h"
 #include "sys/pipe.h"
@@ -63,7 +62,7 @@ static void tcp_close(struct stream *s, bool orderly)
 	if (e->fd < 0)
 		return;
 	if (orderly)
-		close(e->fd);
+		sock_close_orderly(e->fd);
 	else
 		sock_close_reset(e->fd);
 	e->fd = -1;

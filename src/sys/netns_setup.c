@@ -187,9 +187,16 @@ static int enter(const struct complaint *c, bool with_user)
 		if (r < 0)
 			return r;
 	}
-	if (unshare(CLONE_NEWNET) < 0)
-		return refused_namespace(c, -errno, "a network namespace was");
-	return 0;
+	if (!unshare(CLONE_NEWNET))
+		return 0;
+	r = -errno;
+	/* The limit is the host's; from the new user namespace it cannot be read. */
+	if (r == -ENOSPC)
+		return refused(c, r,
+			       "a network namespace was refused: %s; "
+			       "cure: sysctl user.max_net_namespaces=10000",
+			       strerror(-r));
+	return refused_namespace(c, r, "a network namespace was");
 }
 
 /* "a, b, c" of the addresses of one family; with the loopback ones in front, never empty. */

@@ -57,8 +57,16 @@ int sock_listen_tcp(const struct addr *a, bool transparent, uint32_t mark)
 	return TAKE_FD(fd);
 }
 
+static void set_reset_on_close(int fd, bool on)
+{
+	struct linger l = { .l_onoff = on, .l_linger = 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+}
+
 void sock_adopt_listener(int fd)
 {
+	set_reset_on_close(fd, true);
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
@@ -126,6 +134,7 @@ int sock_connect(const struct addr *target, const struct addr *source, bool keep
 	if (fd < 0)
 		return fd;
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_reset_on_close(fd, true);
 	if (mark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
 	if (!r && source)
@@ -173,11 +182,14 @@ int sock_unsent_bytes(int fd)
 	return ioctl(fd, SIOCOUTQ, &n) < 0 ? -errno : n;
 }
 
+void sock_close_orderly(int fd)
+{
+	set_reset_on_close(fd, false);
+	close(fd);
+}
+
 void sock_close_reset(int fd)
 {
-	struct linger now = { .l_onoff = 1, .l_linger = 0 };
-
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	close(fd);
 }
 

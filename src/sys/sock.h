@@ -12,6 +12,10 @@
 /*
  * TCP sockets as limpid needs them.  All are non-blocking and close-on-exec; functions that
  * make one return the descriptor or -errno.
+ *
+ * Connections, accepted or made, are set in advance to end in RST when they are closed
+ * (SO_LINGER 0): were limpid killed, a FIN would tell the other side that it has everything.
+ * Only sock_close_orderly() ends one in FIN.
  */
 
 /**
@@ -20,7 +24,7 @@
  *		CAP_NET_RAW)
  * @mark:	SO_MARK, inherited by what is accepted; 0: none
  *
- * TCP_NODELAY and SO_MARK are set here because accepted sockets inherit them for free.
+ * TCP_NODELAY, SO_LINGER and SO_MARK are set here because accepted sockets inherit them for free.
  */
 int sock_listen_tcp(const struct addr *a, bool transparent, uint32_t mark);
 
@@ -56,7 +60,8 @@ ssize_t sock_send(int fd, const void *src, size_t len_bytes);
 int sock_finish(int fd);	 /* shutdown(SHUT_WR).  Return: 0 or -errno */
 int sock_take_error(int fd);	 /* SO_ERROR as -errno; clears it */
 int sock_unsent_bytes(int fd);	 /* not yet acknowledged by the peer (SIOCOUTQ), or -errno */
-void sock_close_reset(int fd);	 /* close with RST (SO_LINGER 0) */
+void sock_close_orderly(int fd); /* what was written is still sent, then FIN */
+void sock_close_reset(int fd);	 /* RST */
 
 /* Does @a's ip belong to this host (this network namespace)?  Asked by bind(2). */
 bool sock_ip_is_local(const struct addr *a);

@@ -338,7 +338,6 @@ def test_descriptors_of_the_callers_pass(host, user):
     assert done.stdout == "0 1 2 3 7"
 
 
-@pytest.mark.xfail(strict=True, reason="a closed descriptor 0 to 2 becomes a socket of a flow")
 @pytest.mark.parametrize("closed, left", [((0,), "0 1 2"), ((0, 2), "0 1"), ((2,), "0 1 2")],
                          ids=["in", "in-err", "err"])
 def test_closed_standard_descriptors(host, user, closed, left):
