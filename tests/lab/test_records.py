@@ -124,15 +124,17 @@ def line_for(limpid, way, name, word):
 def test_line_for_accept(way, serve):
     limpid = serve(configs.EVERY_WAY + "# lines\n")
     client, server = way.pair()
-    client.sendall(b"x")
-    assert server.recv(1) == b"x"
+    client.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    assert server.recv(1) == b"G"
     line_for(limpid, way, client.getsockname(), "Accept")
 
 
-def test_line_for_accept_of_a_silent_client(way, serve):
-    """Once the server has spoken there is a line, whether the client ever does or not."""
+@pytest.mark.parametrize("said", [b"", b"G"], ids=["silent", "one byte"])
+def test_line_for_accept_without_a_hello(way, serve, said):
+    """A flow that runs has its line by timeouts.sniff, whatever the client says or does not."""
     limpid = serve(configs.EVERY_WAY.replace("timeouts: {", "timeouts: { sniff: 300ms,"))
     client, server = way.pair()
+    client.sendall(said)
     server.sendall(b"220 ready\r\n")
     assert read_exactly(client, 11)
     line_for(limpid, way, client.getsockname(), "Accept")
