@@ -108,7 +108,8 @@ static void out_flush(struct record_writer *w, unsigned int sink)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			w->failed++;
+			while (at < w->out_len[sink])
+				w->failed += w->out[sink][at++] == '\n';
 			break;
 		}
 		at += (size_t)n;
@@ -118,8 +119,12 @@ static void out_flush(struct record_writer *w, unsigned int sink)
 
 static void out_line(struct record_writer *w, unsigned int sink, const uint8_t *line, size_t len)
 {
-	if (w->fds[sink] < 0 || len + 1 > OUT_BYTES)
+	if (w->fds[sink] < 0)
 		return;
+	if (len + 1 > OUT_BYTES) {
+		w->failed++;
+		return;
+	}
 	if (w->out_len[sink] + len + 1 > OUT_BYTES)
 		out_flush(w, sink);
 	memcpy(w->out[sink] + w->out_len[sink], line, len);
