@@ -36,9 +36,9 @@ struct lane {
 	unsigned char *rest;		/* what a short write left of the buffer */
 	size_t rest_at, rest_bytes;
 	unsigned int full;		/* reads in a row that filled the buffer */
-	bool readable, full_out;	/* by the last event, until EAGAIN; by EAGAIN, until an event */
-	bool hung_up;			/* the end of the stream is near: a short read is not the last */
-	bool finished, passed_on;	/* the end of the stream was read; and shown to the other side */
+	bool readable, full_out; /* by the last event, until EAGAIN; by EAGAIN, until an event */
+	bool hung_up; /* the end of the stream is near: a short read is not the last */
+	bool finished, passed_on; /* the end of the stream was read; and shown to the other side */
 };
 
 struct flow {

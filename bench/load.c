@@ -171,7 +171,7 @@ void cpu_read(struct cpu *cpu, char *const *path, size_t count)
 		die("/proc/stat");
 	fclose(f);
 	cpu->at_ns = now_ns();
-	cpu->busy_us = (v[0] + v[1] + v[2] + v[5] + v[6]) * tick_us;	/* not idle, iowait, steal */
+	cpu->busy_us = (v[0] + v[1] + v[2] + v[5] + v[6]) * tick_us; /* not idle, iowait, steal */
 	for (size_t i = 0; i < count; i++)
 		cpu->used_us[i] = cpu_file(path[i]);
 }

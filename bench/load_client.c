@@ -39,7 +39,7 @@ struct conn {
 	enum step step;
 	size_t got_bytes;
 	uint64_t began_ns, moved_ns;
-	uint64_t number;		/* of the request: the first bytes of it, checked in the reply */
+	uint64_t number; /* of the request: the first bytes of it, checked in the reply */
 	off_t at;
 };
 

@@ -100,7 +100,7 @@ static inline ssize_t double_give(struct double_end *d, size_t cap_bytes)
 		d->end.readable = false;
 		return -EAGAIN;
 	}
-	if (n < cap_bytes && double_random(&d->seed) % 2) /* a short read: the rest brings an edge */
+	if (n < cap_bytes && double_random(&d->seed) % 2) /* a short read: the rest is an edge */
 		d->end.readable = false;
 	return (ssize_t)n;
 }

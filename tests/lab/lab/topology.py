@@ -65,7 +65,8 @@ table inet count {
 	chain output {
 		type filter hook output priority 0;
 		oifname p1 tcp flags & (syn | ack) == syn counter name dialled
-		oifname p1 meta l4proto tcp meta mark != 0x6c70 tcp flags & rst == 0 counter name unmarked
+		oifname p1 meta l4proto tcp meta mark != 0x6c70 tcp flags & rst == 0 \
+			counter name unmarked
 	}
 }
 """
