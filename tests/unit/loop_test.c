@@ -337,7 +337,7 @@ static void test_idle_sleeps(void **state)
 		if (i % 2)
 			timer_cancel(&r.loop.timers, &far[i]);
 	}
-	assert_int_equal(rig_run(&r, 400), 0); /* one round in all that time */
+	assert_true(rig_run(&r, 400) <= 1); /* that of the last stop, and then none */
 	rig_done(&r);
 }
 
