@@ -83,7 +83,10 @@ static int direct_dialled(struct flow *f)
 			return 0;
 		return r < 0 ? r : -ECONNRESET;
 	}
-	return s->writable ? 0 : -EAGAIN;
+	if (!s->writable)
+		return -EAGAIN;
+	sock_connected(s->fd, f->facts.target.family);
+	return 0;
 }
 
 const struct dialer_ops direct_dialer_ops = {

@@ -135,6 +135,10 @@ int sock_connect(const struct addr *target, const struct addr *source, bool keep
 		return fd;
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	set_reset_on_close(fd, true);
+	/* on a short wire ICMPv6 arrives while connect(2) holds the socket; the kernel then drops
+	 * it (tcp_v6_err()) unless it may queue it */
+	if (target->family == 6)
+		set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
 	if (mark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
 	if (!r && source)
@@ -144,6 +148,12 @@ int sock_connect(const struct addr *target, const struct addr *source, bool keep
 	if (connect(fd, &s.sa, sockaddr_from_addr(&s, target)) < 0 && errno != EINPROGRESS)
 		return -errno;
 	return TAKE_FD(fd);
+}
+
+void sock_connected(int fd, uint8_t family)
+{
+	if (family == 6)
+		set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 0);
 }
 
 ssize_t sock_recv(int fd, void *dst, size_t cap_bytes)

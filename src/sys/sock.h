@@ -55,6 +55,9 @@ int sock_original_target(int fd, uint8_t family, struct addr *ret);
 int sock_connect(const struct addr *target, const struct addr *source, bool keep_port,
 		 uint32_t mark);
 
+/* The connection is there: from now on ICMPv6 is a hint only, as it is for ICMP. */
+void sock_connected(int fd, uint8_t family);
+
 ssize_t sock_recv(int fd, void *dst, size_t cap_bytes); /* bytes, 0 at the end, -errno */
 ssize_t sock_send(int fd, const void *src, size_t len_bytes);
 int sock_finish(int fd);	 /* shutdown(SHUT_WR).  Return: 0 or -errno */

@@ -12,7 +12,7 @@ import zlib
 
 import pytest
 
-from lab import sock
+from lab import configs, sock
 from lab.limpid import sanitized
 from lab.sock import Background, eventually, pattern, read_exactly, read_to_end, read_to_reset
 from lab.topology import BLACKHOLE, NO_ROUTE, PROHIBITED, SERVER_2, UNREACHABLE
@@ -304,13 +304,20 @@ def test_refused(way, limpid):
     refused_by_network(way, limpid, None, "server-refused")
 
 
-def test_unreachable_by_icmp(way, limpid):
+@pytest.fixture
+def patient(any_way, serve):
+    return any_way, serve(configs.PATIENT)
+
+
+def test_unreachable_by_icmp(patient):
     """At once.  On a wire as short as this one the ICMPv6 arrives while connect() still holds
     the socket, and the kernel drops it (LockDroppedIcmps) unless IPV6_RECVERR is set."""
+    way, limpid = patient
     refused_by_network(way, limpid, UNREACHABLE[way.family], "server-unreachable")
 
 
-def test_prohibited_by_icmp(way, limpid):
+def test_prohibited_by_icmp(patient):
+    way, limpid = patient
     refused_by_network(way, limpid, PROHIBITED[way.family], "server-unreachable")
 
 

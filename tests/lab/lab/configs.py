@@ -26,6 +26,12 @@ EVERY_WAY = LISTENERS + EVERY_WAY_RULES + """
 timeouts: { connect: 500ms }
 """ + RECORD
 
+# The kernel's routes of type unreachable answer with ICMP once a second at most (five in a
+# burst): here the SYN is sent again before limpid gives up.
+PATIENT = LISTENERS + EVERY_WAY_RULES + """
+timeouts: { connect: 10s }
+""" + RECORD
+
 SHORT_TIMERS = LISTENERS + EVERY_WAY_RULES + """
 timeouts: { idle: 700ms, half-closed: 300ms }
 """ + RECORD

@@ -30,6 +30,8 @@ BLACKHOLE = {4: "10.77.5.2", 6: "fd77:5::2"}          # swallowed behind the ser
 # fill; and no source port that is a listener's.
 SYSCTL = {
     "net__ipv4__tcp_congestion_control": "reno",
+    "net__ipv4__icmp_ratelimit": 0,  # every case of unreachable gets its ICMP
+    "net__ipv6__icmp__ratelimit": 0,
     "net__ipv4__tcp_rmem": "4096 131072 4194304",
     "net__ipv4__tcp_wmem": "4096 65536 2097152",
     "net__ipv4__ip_local_reserved_ports": "50000-53000",
