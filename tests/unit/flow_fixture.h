@@ -254,7 +254,10 @@ static inline size_t hear_reset(int fd)
 
 static inline void hang_up_with_reset(int fd)
 {
-	sock_close_reset(fd);
+	struct linger now = { .l_onoff = 1, .l_linger = 0 };
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+	close(fd);
 }
 
 /* ---- the worker ---- */
