@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <getopt.h>
 #include <stdio.h>
 
 #include "cmd/cmd.h"
+#include "cmd/options.h"
 #include "engine/config.h"
 
 static const char usage[] =
@@ -15,40 +15,14 @@ static const char usage[] =
 	"\n"
 	"Exit status: 0 good, 1 errors (on standard error), 2 wrong usage.\n";
 
-static int usage_refuse(const char *text)
-{
-	if (text)
-		fprintf(stderr, "limpid check: %s\n", text);
-	fputs(usage, stderr);
-	return 2;
-}
-
 int cmd_check(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	const char *path = NULL;
+	const char *path;
 	struct config *c;
-	int opt;
+	int status = options_config(argc, argv, usage, &path);
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		if (opt == 'h') {
-			fputs(usage, stdout);
-			return 0;
-		}
-		if (opt != 'c')
-			return usage_refuse(NULL);
-		if (path)
-			return usage_refuse("--config is given twice");
-		path = optarg;
-	}
-	if (!path)
-		return usage_refuse("--config is missing");
-	if (optind < argc)
-		return usage_refuse("nothing is expected behind the options");
+	if (status >= 0)
+		return status;
 	if (config_load(path, stderr, &c) < 0)
 		return 1;
 	printf("%s: ok, %zu listener%s, %zu rule%s\n", path, c->n_listeners,

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cmd/cmd.h"
+#include "cmd/options.h"
 #include "engine/config.h"
 #include "engine/engine.h"
 #include "sys/log.h"
@@ -28,14 +29,6 @@ static const char usage[] =
 	"\n"
 	"Exit status: the command's own; 128+n if signal n ended it, 127 not found, 126 not\n"
 	"executable, 1 if it could not be intercepted, 2 wrong usage.\n";
-
-static int usage_refuse(const char *text)
-{
-	if (text)
-		fprintf(stderr, "limpid run: %s\n", text);
-	fputs(usage, stderr);
-	return 2;
-}
 
 static void sleep_ms(unsigned int ms)
 {
@@ -161,10 +154,10 @@ int cmd_run(int argc, char **argv)
 			record = optarg;
 			break;
 		default:
-			return usage_refuse(NULL);
+			return options_refuse(argv[0], NULL, usage);
 		}
 	}
 	if (optind >= argc)
-		return usage_refuse("the command is missing");
+		return options_refuse(argv[0], "the command is missing", usage);
 	return run(argv + optind, record, quiet);
 }

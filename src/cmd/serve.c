@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 #include <time.h>
 
 #include "cmd/cmd.h"
+#include "cmd/options.h"
 #include "engine/config.h"
 #include "engine/engine.h"
 #include "sys/log.h"
@@ -26,14 +26,6 @@ static const char usage[] =
 	"  --help         this text\n"
 	"\n"
 	"Exit status: 0 ended by a signal, 1 could not start, 2 wrong usage.\n";
-
-static int usage_refuse(const char *text)
-{
-	if (text)
-		fprintf(stderr, "limpid serve: %s\n", text);
-	fputs(usage, stderr);
-	return 2;
-}
 
 static uint64_t clock_ms(void)
 {
@@ -122,28 +114,8 @@ static int serve(const char *path)
 
 int cmd_serve(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	const char *path = NULL;
-	int opt;
+	const char *path;
+	int status = options_config(argc, argv, usage, &path);
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		if (opt == 'h') {
-			fputs(usage, stdout);
-			return 0;
-		}
-		if (opt != 'c')
-			return usage_refuse(NULL);
-		if (path)
-			return usage_refuse("--config is given twice");
-		path = optarg;
-	}
-	if (!path)
-		return usage_refuse("--config is missing");
-	if (optind < argc)
-		return usage_refuse("nothing is expected behind the options");
-	return serve(path);
+	return status < 0 ? serve(path) : status;
 }

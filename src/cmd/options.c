@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "cmd/options.h"
+
+int options_refuse(const char *verb, const char *text, const char *usage)
+{
+	if (text)
+		fprintf(stderr, "limpid %s: %s\n", verb, text);
+	fputs(usage, stderr);
+	return 2;
+}
+
+int options_config(int argc, char **argv, const char *usage, const char **ret_path)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	const char *path = NULL;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (opt == 'h') {
+			fputs(usage, stdout);
+			return 0;
+		}
+		if (opt != 'c')
+			return options_refuse(argv[0], NULL, usage);
+		if (path)
+			return options_refuse(argv[0], "--config is given twice", usage);
+		path = optarg;
+	}
+	if (!path)
+		return options_refuse(argv[0], "--config is missing", usage);
+	if (optind < argc)
+		return options_refuse(argv[0], "nothing is expected behind the options", usage);
+	*ret_path = path;
+	return -1;
+}
