@@ -65,6 +65,8 @@ static void test_resets(void **state)
 	for (unsigned int i = 0; i < 2; i++) {
 		int c = dial(&r.listener.address), s = take_connection(r.server_fd);
 
+		say(s, "x"); /* heard: the flow is being relayed */
+		hear(c, "x");
 		hang_up_with_reset(i ? s : c);
 		hear_reset(i ? c : s);
 		expect(&r, i + 1, i ? WHY_SERVER_RESET : WHY_CLIENT_RESET);
@@ -99,6 +101,8 @@ static void test_lost(void **state)
 	for (unsigned int i = 0; i < 2; i++) {
 		int c = dial(&r.listener.address), s = take_connection(r.server_fd);
 
+		say(s, "x");
+		hear(c, "x");
 		say(i ? s : c, "!");
 		hear_reset(i ? c : s);
 		expect(&r, i + 1, i ? WHY_SERVER_LOST : WHY_CLIENT_LOST);
