@@ -26,7 +26,7 @@ int filter_run(struct filter *f, struct span in, bool end, struct buf *scratch,
 	case FILTER_REPLACE:
 		buf_done(&f->held);
 		*ret_out = buf_span(scratch);
-		return 0;
+		return scratch->len > FILTER_OUT_MAX_BYTES ? -EMSGSIZE : 0;
 	case FILTER_END:
 		return -ECONNABORTED;
 	}

@@ -53,7 +53,7 @@ struct filter {
  * @ret_out:	what is to go on; points into @in or @scratch
  * @scratch:	empty; room for what it makes, owned by the caller
  *
- * Return: 0; -EMSGSIZE (it held too much), -ECONNABORTED (FILTER_END), -ENOMEM.
+ * Return: 0; -EMSGSIZE (it held or put out too much), -ECONNABORTED (FILTER_END), -ENOMEM.
  */
 int filter_run(struct filter *f, struct span in, bool end, struct buf *scratch,
 	       struct span *ret_out);

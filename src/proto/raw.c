@@ -146,7 +146,7 @@ static void raw_relay(struct flow *f)
 	struct end *silent = NULL;
 	int error = 0;
 
-	if (!f->learned)
+	if (!f->learned && !f->upgrade)
 		flow_learn(f);
 	if (flow_is_closed(f))
 		return;

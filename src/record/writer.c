@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@
 
 #define N_SINKS 2
 #define OUT_BYTES ((size_t)64 << 10)
+#define SLOW_READER_MS 1000
 #define SKIP UINT32_MAX
 
 struct entry {
@@ -98,6 +100,14 @@ bool record_put(struct record_queue *q, enum record_sink sink, struct span line)
 	return true;
 }
 
+/* Somebody made the descriptor non-blocking: a reader that is merely slow loses no line. */
+static bool can_write_soon(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	return poll(&p, 1, SLOW_READER_MS) > 0;
+}
+
 static void out_flush(struct record_writer *w, unsigned int sink)
 {
 	size_t at = 0;
@@ -106,6 +116,8 @@ static void out_flush(struct record_writer *w, unsigned int sink)
 		ssize_t n = write(w->fds[sink], w->out[sink] + at, w->out_len[sink] - at);
 
 		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN && can_write_soon(w->fds[sink]))
 			continue;
 		if (n < 0) {
 			while (at < w->out_len[sink])

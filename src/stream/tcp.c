@@ -21,7 +21,7 @@ static ssize_t tcp_end(struct end *e)
 	if (!e->failed)
 		return 0;
 	r = sock_take_error(e->fd);
-	return r == -ETIMEDOUT || r == -EHOSTUNREACH ? r : -ECONNRESET;
+	return r == -ETIMEDOUT || r == -EHOSTUNREACH || r == -ENETUNREACH ? r : -ECONNRESET;
 }
 
 static ssize_t tcp_read(struct stream *s, uint8_t *dst, size_t cap_bytes)
