@@ -8,17 +8,18 @@
 int handover_put(struct handover_box *b, const struct listener *l, int fd,
 		 const struct addr *client)
 {
-	struct handover *h = NEW0(struct handover);
+	struct handover *h = NEW0(struct handover), *before;
 
 	if (!h)
 		return -ENOMEM;
 	h->listener = l;
 	h->fd = fd;
 	h->client = *client;
-	h->next = atomic_load_explicit(&b->newest, memory_order_relaxed);
-	while (!atomic_compare_exchange_weak(&b->newest, &h->next, h))
-		;
-	return h->next ? 0 : 1;
+	before = atomic_load_explicit(&b->newest, memory_order_relaxed);
+	do
+		h->next = before;
+	while (!atomic_compare_exchange_weak(&b->newest, &before, h));
+	return before ? 0 : 1; /* @h is the owner's from now on */
 }
 
 struct handover *handover_take(struct handover_box *b)

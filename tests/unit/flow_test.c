@@ -261,7 +261,8 @@ static void test_reset_after_bytes(void **state)
 		size_t n = sizes[i / 2];
 
 		say_bytes(first, pattern(), n);
-		nap_ms(20); /* all of it is with the proxy or behind it */
+		while (sock_unsent_bytes(first) > 0) /* all of it is with the proxy or behind it */
+			nap_ms(1);
 		hang_up_with_reset(first);
 		if (n)
 			hear_bytes(second, pattern(), n);

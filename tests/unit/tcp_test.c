@@ -59,6 +59,14 @@ static void wire_settle(struct wire *w)
 		;
 }
 
+/* Until the kernel has it; takes no edge away. */
+static void wire_await(struct wire *w, short events)
+{
+	struct pollfd p = { .fd = w->end.fd, .events = events };
+
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+}
+
 static ssize_t wire_read(struct wire *w, size_t cap)
 {
 	uint8_t *dst = malloc(cap);
@@ -102,7 +110,7 @@ static void test_fin_behind_a_short_read(void **state)
 	wire_settle(&w);
 	say(w.peer, "last");
 	shutdown(w.peer, SHUT_WR);
-	nap_ms(20);
+	wire_await(&w, POLLRDHUP);
 	wire_settle(&w);
 	assert_true(w.end.hup && !w.end.failed);
 	assert_int_equal(wire_read(&w, 100), 4);
@@ -170,14 +178,14 @@ static void test_reset_with_unread_bytes(void **state)
 		say_bytes(w.peer, pattern(), 3000);
 		if (fin_first)
 			shutdown(w.peer, SHUT_WR);
-		nap_ms(5);
+		wire_await(&w, fin_first ? POLLRDHUP : POLLIN);
 		if (noted) /* the edge of the bytes has been taken before the reset comes */
 			wire_settle(&w);
 		if (written) /* our bytes are unread there: closing is resetting */
 			assert_int_equal(stream_write(w.end.top, pattern(), 10), 10);
 		hang_up_with_reset(w.peer);
 		w.peer = -1;
-		nap_ms(5);
+		wire_await(&w, 0); /* POLLERR */
 		wire_settle(&w);
 		assert_true(w.end.failed && w.end.hup && w.end.readable);
 		drain_reset(&w, 3000, by_pull);
@@ -197,10 +205,10 @@ static void test_write_after_reset(void **state)
 		wire_init(&w);
 		wire_settle(&w);
 		say(w.peer, "bytes");
-		nap_ms(5);
+		wire_await(&w, POLLIN);
 		hang_up_with_reset(w.peer);
 		w.peer = -1;
-		nap_ms(5);
+		wire_await(&w, 0); /* POLLERR */
 		p = pipe_get(&w.pipes);
 		assert_int_equal(write(p->write_fd, "x", 1), 1);
 		p->len_bytes = 1;
@@ -301,7 +309,7 @@ static void test_pull_end(void **state)
 	p = pipe_get(&w.pipes);
 	say(w.peer, "last");
 	shutdown(w.peer, SHUT_WR);
-	nap_ms(10);
+	wire_await(&w, POLLRDHUP);
 	wire_settle(&w);
 	assert_int_equal(w.end.top->ops->pull(w.end.top, p), 4);
 	assert_true(w.end.readable);
