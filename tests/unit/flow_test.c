@@ -260,6 +260,8 @@ static void test_reset_after_bytes(void **state)
 		int first = i % 2 ? s : c, second = i % 2 ? c : s;
 		size_t n = sizes[i / 2];
 
+		say(second, "x"); /* the proxy has both */
+		hear(first, "x");
 		say_bytes(first, pattern(), n);
 		while (sock_unsent_bytes(first) > 0) /* all of it is with the proxy or behind it */
 			nap_ms(1);
