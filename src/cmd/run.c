@@ -13,7 +13,8 @@
 #include "sys/log.h"
 #include "sys/netns.h"
 
-/* How long flows may take to end after the command has: what it sent must still arrive. */
+/* After the command has ended, what it sent must still arrive: flows may go on while bytes move,
+ * and this long without any. */
 #define DRAIN_MS 2000
 #define DRAIN_POLL_MS 5
 
@@ -39,10 +40,15 @@ static void sleep_ms(unsigned int ms)
 
 static void drain(struct engine *e)
 {
+	uint64_t moved = 0;
+	unsigned int still_ms = 0;
+
 	engine_drain(e);
-	for (unsigned int waited = 0; !engine_is_idle(e) && waited < DRAIN_MS;
-	     waited += DRAIN_POLL_MS)
+	while (!engine_is_idle(e) && still_ms < DRAIN_MS) {
 		sleep_ms(DRAIN_POLL_MS);
+		still_ms = engine_moved(e) == moved ? still_ms + DRAIN_POLL_MS : 0;
+		moved = engine_moved(e);
+	}
 	engine_stop(e);
 }
 

@@ -26,6 +26,8 @@ static void end_on_ready(struct watch *w, uint32_t ready)
 	struct end *e = container_of(w, struct end, watch);
 	struct flow *f = e->flow;
 
+	if (flow_is_closed(f)) /* by another event of the same round */
+		return;
 	end_note(e, ready);
 	if (f->up.spliced || f->down.spliced) /* bulk: small traffic of others goes first */
 		flow_defer(f);
@@ -94,7 +96,8 @@ void flow_set_timer(struct flow *f, uint32_t delay_ms)
 
 void flow_defer(struct flow *f)
 {
-	loop_defer(&f->worker->loop, &f->task);
+	if (!flow_is_closed(f))
+		loop_defer(&f->worker->loop, &f->task);
 }
 
 void flow_announce(struct flow *f)
@@ -107,7 +110,9 @@ void flow_announce(struct flow *f)
 
 static void refuse(struct flow *f)
 {
-	bool full = f->look_full && !f->decision.rule;
+	/* nothing but a name that may stand further on could have helped */
+	bool full = f->look_full && !f->decision.rule && !f->facts.host &&
+		    f->facts.protocol != PROTOCOL_OTHER;
 
 	flow_announce(f);
 	if (f->phase != PHASE_LEARN) {
@@ -165,6 +170,7 @@ static enum why why_not_dialled(const struct flow *f, int error)
 		return WHY_LIMIT;
 	case EADDRINUSE:
 	case EADDRNOTAVAIL:
+	case EINVAL:
 		return f->plan.strict ? WHY_SOURCE : WHY_LIMIT;
 	case EPERM: /* also a firewall on this host that drops our SYN */
 		return f->plan.strict ? WHY_SOURCE : WHY_SERVER_UNREACHABLE;
@@ -321,7 +327,7 @@ static void on_timer(struct timer *t)
 void flow_close(struct flow *f, enum why why)
 {
 	struct worker *w = f->worker;
-	bool orderly = why == WHY_FINISHED;
+	bool orderly = why == WHY_FINISHED, stopped = why == WHY_SHUTDOWN;
 
 	if (f->phase == PHASE_CLOSED)
 		return;
@@ -333,8 +339,9 @@ void flow_close(struct flow *f, enum why why)
 	w->stats.bytes_up += f->up.bytes;
 	w->stats.bytes_down += f->down.bytes;
 	w->realm->observer->closed(w, f);
-	end_close(&f->client, orderly);
-	end_close(&f->server, orderly);
+	/* who has been given all there will be gets it from the kernel, even after our end */
+	end_close(&f->client, orderly || (stopped && f->down.finished));
+	end_close(&f->server, orderly || (stopped && f->up.finished));
 	lane_done(&f->up, &w->tools);
 	lane_done(&f->down, &w->tools);
 	list_del(&f->link);

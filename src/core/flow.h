@@ -59,6 +59,7 @@ enum source_got {
  * @decision:	policy's; .final once nothing can change it
  * @plan:	what the server was dialled with
  * @dead:	the end that failed, while the other is still given what it had sent
+ * @unsaid_bytes: what the living end has not acknowledged of it
  * @active_ms:	when bytes last moved, on the loop's clock
  * @start_us:	wall clock
  * @upgrade:	called once both lanes are drained: see flow_upgrade()
@@ -87,6 +88,7 @@ struct flow {
 	uint32_t look_sent;
 	void *learner_state;
 	struct end *dead;
+	uint64_t unsaid_bytes;
 	void (*upgrade)(struct flow *f);
 	enum phase phase;
 	enum why why;
@@ -159,7 +161,8 @@ void flow_hand_on(struct flow *f);
 
 /**
  * flow_upgrade() - change the stacks of a flow that is being relayed
- * @apply:	called when both lanes have stopped reading and hold nothing; may push layers
+ * @apply:	called when both lanes have stopped reading and written what they held (what a
+ *		filter holds goes on behind the mark); may push layers
  *
  * Both lanes stop at the mark: what was read before it still goes through the old layers, what
  * is read after it comes from the new ones.

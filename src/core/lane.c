@@ -120,7 +120,8 @@ enum lane_result lane_offer(struct lane *l, struct span in, int *ret_error)
 /* Nobody has a callback on this lane, and both tops are sockets. */
 static bool can_splice(const struct lane *l)
 {
-	return list_empty(&l->filters) && l->from->top->ops->pull && l->to->top->ops->push;
+	return list_empty(&l->filters) && !l->from->urgent && l->from->top->ops->pull &&
+	       l->to->top->ops->push;
 }
 
 static void count_copied(struct lane *l, ssize_t n)
@@ -238,6 +239,8 @@ static bool splices_now(struct lane *l, struct lane_tools *t)
 		return false;
 	if (!l->pipe)
 		l->pipe = pipe_get(&t->pipes);
+	if (!l->pipe)
+		l->spliced = false;
 	return l->pipe != NULL;
 }
 

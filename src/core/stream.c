@@ -27,12 +27,14 @@ void end_close(struct end *e, bool orderly)
 
 void end_note(struct end *e, uint32_t ready)
 {
-	if (ready & (READY_IN | READY_RDHUP | READY_HUP | READY_ERR))
+	if (ready & (READY_IN | READY_PRI | READY_RDHUP | READY_HUP | READY_ERR))
 		e->readable = true;
 	if (ready & (READY_OUT | READY_HUP | READY_ERR))
 		e->writable = true;
 	if (ready & (READY_RDHUP | READY_HUP | READY_ERR))
 		e->hup = true;
+	if (ready & READY_PRI)
+		e->urgent = true;
 	if (ready & READY_ERR)
 		e->failed = true;
 }

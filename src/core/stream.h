@@ -57,6 +57,8 @@ struct stream {
  * @readable:	a read may yield something; cleared by the socket's own EAGAIN only
  * @writable:	a write may take something; cleared by the socket's own EAGAIN only
  * @hup:	FIN or RST has been seen: reading must go on to the end
+ * @urgent:	TCP urgent data has come: reads stop at its mark without being at the end, and
+ *		splicing cannot cross it
  * @failed:	an error has been seen: a read of 0 is not an orderly end
  *
  * The bits are sticky because edges come once; any event pumps both lanes of the flow.
@@ -65,7 +67,7 @@ struct end {
 	struct watch watch;
 	struct flow *flow;
 	int fd;
-	bool readable, writable, hup, failed;
+	bool readable, writable, hup, failed, urgent;
 	struct stream socket;
 	struct stream *top;
 };

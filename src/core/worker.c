@@ -157,13 +157,12 @@ static void on_wake(struct loop *l)
 static void on_round(struct loop *l)
 {
 	struct worker *w = container_of(l, struct worker, loop);
-	bool any = !list_empty(&w->ended);
 
 	while (!list_empty(&w->ended))
 		flow_free(list_entry(w->ended.next, struct flow, link));
 	if (w->realm->observer->round)
 		w->realm->observer->round(w);
-	if (any && w->draining && !atomic_load(&w->n_flows))
+	if (w->draining && !atomic_load(&w->n_flows))
 		loop_stop(l);
 }
 

@@ -72,6 +72,7 @@ struct worker_listener {
  * struct worker - one thread: its loop, its flows, what it lends to their lanes
  * @n_flows:	its flows, and those on their way to it in @inbox
  * @ended:	flows that have been closed in this round and wait to be freed
+ * @moved:	bytes of all its flows, for those who wait for an end
  * @record:	the observer's own
  */
 struct worker {
@@ -89,6 +90,7 @@ struct worker {
 	struct timer accept_timer;
 	atomic_bool drain_asked;
 	struct stats stats;
+	atomic_ullong moved;
 	void *record;
 };
 

@@ -240,11 +240,23 @@ void engine_drain(struct engine *e)
 {
 	for (unsigned int i = 0; i < e->n_started; i++)
 		worker_drain(&e->workers[i]);
+	/* who comes now is refused at once, and not left waiting in the backlog */
+	for (unsigned int i = 0; i < e->realm.n_listeners; i++)
+		sock_stop_listening(e->realm.listeners[i].fd);
 }
 
 bool engine_is_idle(const struct engine *e)
 {
 	return atomic_load(&e->n_idle) == e->n_started;
+}
+
+uint64_t engine_moved(const struct engine *e)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < e->n_started; i++)
+		n += atomic_load_explicit(&e->workers[i].moved, memory_order_relaxed);
+	return n;
 }
 
 void engine_stop(struct engine *e)

@@ -49,6 +49,9 @@ int engine_start(struct engine *e);
 void engine_drain(struct engine *e);
 bool engine_is_idle(const struct engine *e);
 
+/* Bytes moved so far, by all flows: does waiting make sense? */
+uint64_t engine_moved(const struct engine *e);
+
 /* End all flows (WHY_SHUTDOWN) and the threads. */
 void engine_stop(struct engine *e);
 

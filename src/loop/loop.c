@@ -20,7 +20,8 @@
 #include "base/mem.h"
 #include "loop/loop.h"
 
-static_assert((int)READY_IN == (int)EPOLLIN && (int)READY_OUT == (int)EPOLLOUT &&
+static_assert((int)READY_IN == (int)EPOLLIN && (int)READY_PRI == (int)EPOLLPRI &&
+		      (int)READY_OUT == (int)EPOLLOUT &&
 		      (int)READY_ERR == (int)EPOLLERR && (int)READY_HUP == (int)EPOLLHUP &&
 		      (int)READY_RDHUP == (int)EPOLLRDHUP,
 	      "READY_* are epoll's bits");
@@ -85,7 +86,7 @@ static int watch_add(struct loop *l, struct watch *w, int fd, uint32_t events)
 
 int loop_watch(struct loop *l, struct watch *w, int fd)
 {
-	return watch_add(l, w, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	return watch_add(l, w, fd, EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
 
 int loop_watch_level(struct loop *l, struct watch *w, int fd, bool exclusive)

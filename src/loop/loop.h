@@ -12,6 +12,7 @@
 /* What happened to a watched descriptor; the bits are epoll's own (epoll_ctl(2)). */
 enum {
 	READY_IN = 0x001,
+	READY_PRI = 0x002, /* TCP urgent data */
 	READY_OUT = 0x004,
 	READY_ERR = 0x008,
 	READY_HUP = 0x010,

@@ -7,7 +7,7 @@
  *   under a timer of its own.  Once both have ended, closing the sockets sends what is left.
  * - RST in becomes RST out, but only after everything the dead end had sent has been delivered:
  *   it is read to its end (the kernel keeps what arrived before an RST), written, and then the
- *   other end is reset when it has acknowledged all of it, or after RESET_DRAIN_MS.
+ *   other end is reset when it has acknowledged all of it, or nothing more for RESET_DRAIN_MS.
  *
  * The idle timer is lazy: moving bytes only notes the time, and the timer, when due, looks at it.
  */
@@ -20,7 +20,7 @@
 
 /* Per lane and turn; a lane that has more to do runs again after everybody else. */
 #define BUDGET_BYTES ((size_t)1 << 20)
-/* How long the living end may take to acknowledge what the dead one had sent. */
+/* How long the living end may take to acknowledge some of what the dead one had sent. */
 #define RESET_DRAIN_MS 2000
 #define RESET_POLL_MS 5
 
@@ -31,6 +31,20 @@ static enum why why_dead(const struct flow *f, const struct end *dead, int error
 	if (dead == &f->client)
 		return lost ? WHY_CLIENT_LOST : WHY_CLIENT_RESET;
 	return lost ? WHY_SERVER_LOST : WHY_SERVER_RESET;
+}
+
+/* What the dead end had sent and the other has not acknowledged.  As long as that moves, the
+ * other end gets its time. */
+static bool is_unsaid(struct flow *f, const struct lane *l)
+{
+	int unsent = sock_unsent_bytes(l->to->fd);
+	uint64_t left = l->rest.len + (l->pipe ? l->pipe->len_bytes : 0) +
+			(unsent > 0 ? (uint64_t)unsent : 0);
+
+	if (left != f->unsaid_bytes)
+		f->active_ms = loop_now_ms(&f->worker->loop);
+	f->unsaid_bytes = left;
+	return left > 0;
 }
 
 /* One end is dead: bring what it had sent to the other, then reset that. */
@@ -44,11 +58,7 @@ static void last_words(struct flow *f)
 		flow_defer(f);
 		return;
 	case LANE_WAITS:
-		if (!lane_is_drained(l)) {
-			flow_set_timer(f, RESET_POLL_MS);
-			return;
-		}
-		break; /* nothing more to read */
+		break; /* for the other end, or there is nothing more to read */
 	case LANE_ENDED:
 	case LANE_READ_FAILED:
 		break;
@@ -59,7 +69,7 @@ static void last_words(struct flow *f)
 		flow_close(f, f->why);
 		return;
 	}
-	if (sock_unsent_bytes(l->to->fd) > 0)
+	if (is_unsaid(f, l))
 		flow_set_timer(f, RESET_POLL_MS);
 	else
 		flow_close(f, f->why);
@@ -70,7 +80,8 @@ static void end_died(struct flow *f, struct end *dead, int error)
 	f->dead = dead;
 	f->why = why_dead(f, dead, error);
 	f->active_ms = loop_now_ms(&f->worker->loop);
-	f->up.paused = f->down.paused = false;
+	f->up.paused = !f->learned; /* what nobody has looked at does not go on */
+	f->down.paused = false;
 	dead->failed = dead->hup = dead->readable = true;
 	last_words(f);
 }
@@ -113,6 +124,16 @@ static struct end *died_in_silence(struct flow *f)
 	if (f->server.failed && f->down.read_end)
 		return &f->server;
 	return NULL;
+}
+
+/* Note that @n bytes have moved. */
+static void moved(struct flow *f, uint64_t n)
+{
+	atomic_ullong *sum = &f->worker->moved;
+
+	f->active_ms = loop_now_ms(&f->worker->loop);
+	atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + n,
+			      memory_order_relaxed);
 }
 
 static void finish_lane(struct flow *f, struct lane *l)
@@ -161,13 +182,15 @@ static void raw_relay(struct flow *f)
 	up = lane_pump(&f->up, t, BUDGET_BYTES, &error);
 	if (!lane_went(f, &f->up, up, error))
 		return;
+	if (!f->learned && !f->upgrade && lane_is_drained(&f->up) && end_can_read(&f->client))
+		flow_defer(f); /* the lane had been full: learning can go on now */
 	down = lane_pump(&f->down, t, BUDGET_BYTES, &error);
 	if (!lane_went(f, &f->down, down, error))
 		return;
 	if (!f->announced && f->decision.final && (f->learned || f->down.bytes))
 		flow_announce(f);
 	if (f->up.bytes + f->down.bytes != before)
-		f->active_ms = loop_now_ms(&f->worker->loop);
+		moved(f, f->up.bytes + f->down.bytes - before);
 	if (up == LANE_ENDED && down == LANE_ENDED) {
 		flow_close(f, WHY_FINISHED);
 		return;

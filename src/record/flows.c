@@ -12,6 +12,8 @@
 #include "sys/log.h"
 
 #define LINE_BYTES 4096
+/* Every string of a stranger at its longest, each byte escaped as \u00XX. */
+#define JSON_BYTES (24 << 10)
 #define IP_PROTO_TCP 6
 #define IP_PROTO_UDP 17
 
@@ -191,7 +193,7 @@ static void json_limpid(struct json *j, const struct flow *f)
 
 static void json_flow(const struct flow_recorder *r, const struct flow *f)
 {
-	char line[LINE_BYTES];
+	char line[JSON_BYTES];
 	struct json j;
 	uint64_t now_us = wall_clock_us();
 	ssize_t n;
@@ -217,6 +219,8 @@ static void json_flow(const struct flow_recorder *r, const struct flow *f)
 	n = json_end(&j);
 	if (n > 0)
 		record_put(r->queue, RECORD_JSON, span_of(line, (size_t)n));
+	else
+		record_lose(r->queue);
 }
 
 /* One line for each flow that went well; two for one that was carried and then broke off. */
@@ -280,7 +284,7 @@ void flow_record_datagram(struct worker *w, const struct datagram_report *d, uin
 {
 	const struct flow_recorder *r = w->record;
 	uint64_t now_us = wall_clock_us();
-	char line[LINE_BYTES];
+	char line[JSON_BYTES];
 	struct json j;
 	ssize_t n;
 
@@ -312,4 +316,6 @@ void flow_record_datagram(struct worker *w, const struct datagram_report *d, uin
 	n = json_end(&j);
 	if (n > 0)
 		record_put(r->queue, RECORD_JSON, span_of(line, (size_t)n));
+	else
+		record_lose(r->queue);
 }

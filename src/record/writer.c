@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -51,6 +52,8 @@ struct record_writer {
 	int fds[N_SINKS];
 	uint8_t *out[N_SINKS];
 	size_t out_len[N_SINKS];
+	bool stuck[N_SINKS]; /* its reader stood still when last asked */
+	bool torn[N_SINKS];  /* what was written last is not a whole line */
 	uint64_t lost_said;
 	uint64_t failed; /* lines that could not be written */
 	pthread_t thread;
@@ -100,32 +103,48 @@ bool record_put(struct record_queue *q, enum record_sink sink, struct span line)
 	return true;
 }
 
-/* Somebody made the descriptor non-blocking: a reader that is merely slow loses no line. */
-static bool can_write_soon(int fd)
+void record_lose(struct record_queue *q)
 {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	atomic_fetch_add(&q->lost, 1);
+}
 
-	return poll(&p, 1, SLOW_READER_MS) > 0;
+/* Will a write of up to PIPE_BUF not wait?  A reader that stands still is given one second once,
+ * and none until it moves again: neither the other sink nor our end may wait for it. */
+static bool can_write(struct record_writer *w, unsigned int sink)
+{
+	struct pollfd p = { .fd = w->fds[sink], .events = POLLOUT };
+
+	w->stuck[sink] = poll(&p, 1, w->stuck[sink] ? 0 : SLOW_READER_MS) <= 0;
+	return !w->stuck[sink];
+}
+
+/* A line that was cut off must not spoil the next. */
+static void mend_torn(struct record_writer *w, unsigned int sink)
+{
+	if (w->torn[sink] && can_write(w, sink) && write(w->fds[sink], "\n", 1) == 1)
+		w->torn[sink] = false;
 }
 
 static void out_flush(struct record_writer *w, unsigned int sink)
 {
-	size_t at = 0;
+	const uint8_t *out = w->out[sink];
+	size_t at = 0, len = w->out_len[sink];
 
-	while (at < w->out_len[sink]) {
-		ssize_t n = write(w->fds[sink], w->out[sink] + at, w->out_len[sink] - at);
+	if (len)
+		mend_torn(w, sink);
+	while (at < len && can_write(w, sink)) {
+		ssize_t n = write(w->fds[sink], out + at, len - at < PIPE_BUF ? len - at : PIPE_BUF);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
-		if (n < 0 && errno == EAGAIN && can_write_soon(w->fds[sink]))
-			continue;
-		if (n < 0) {
-			while (at < w->out_len[sink])
-				w->failed += w->out[sink][at++] == '\n';
+		if (n < 0)
 			break;
-		}
 		at += (size_t)n;
 	}
+	if (at < len && at && out[at - 1] != '\n')
+		w->torn[sink] = true;
+	while (at < len)
+		w->failed += out[at++] == '\n';
 	w->out_len[sink] = 0;
 }
 

@@ -43,4 +43,7 @@ bool record_writer_has_json(const struct record_writer *w);
  */
 bool record_put(struct record_queue *q, enum record_sink sink, struct span line);
 
+/* Count a line that could not even be made. */
+void record_lose(struct record_queue *q);
+
 #endif

@@ -5,6 +5,8 @@
  * new edge (unless FIN or RST has been seen: then there is no other edge to come, and the read
  * that says so must still happen).
  *
+ * The same holds for urgent data: a read stops at its mark.  It goes on as ordinary bytes.
+ *
  * After an error the kernel reports it once and then reads 0 like a clean end; `failed` keeps
  * that from being taken for one.
  */
@@ -27,11 +29,14 @@ static ssize_t tcp_end(struct end *e)
 static ssize_t tcp_read(struct stream *s, uint8_t *dst, size_t cap_bytes)
 {
 	struct end *e = s->end;
-	ssize_t n = sock_recv(e->fd, dst, cap_bytes);
+	ssize_t n;
 
+	if (e->urgent)
+		sock_inline_urgent(e->fd);
+	n = sock_recv(e->fd, dst, cap_bytes);
 	if (n == 0)
 		return tcp_end(e);
-	if (n == -EAGAIN || (n > 0 && (size_t)n < cap_bytes && !e->hup))
+	if (n == -EAGAIN || (n > 0 && (size_t)n < cap_bytes && !e->hup && !e->urgent))
 		e->readable = false;
 	else if (n < 0)
 		e->failed = true;

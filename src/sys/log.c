@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "sys/log.h"
 
 #define LINE_MAX_BYTES 1024
+#define STUCK_MS 200
 
 /* The log sink is the one mutable global. */
 static _Atomic enum log_level threshold = LOG_INFO;
@@ -57,6 +59,7 @@ size_t log_prefix(enum log_level level, char *dst, size_t cap_bytes)
 
 void log_line(enum log_level level, const char *fmt, ...)
 {
+	struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
 	char line[LINE_MAX_BYTES];
 	size_t n;
 	va_list ap;
@@ -71,5 +74,6 @@ void log_line(enum log_level level, const char *fmt, ...)
 	if (r > 0)
 		n += (size_t)r < sizeof(line) - n - 1 ? (size_t)r : sizeof(line) - n - 2;
 	line[n++] = '\n';
-	(void)!write(STDERR_FILENO, line, n);
+	if (poll(&out, 1, STUCK_MS) > 0) /* nobody waits for ever for a reader of our lines */
+		(void)!write(STDERR_FILENO, line, n);
 }

@@ -70,6 +70,11 @@ void sock_adopt_listener(int fd)
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
+void sock_stop_listening(int fd)
+{
+	shutdown(fd, SHUT_RD);
+}
+
 int sock_accept(int listen_fd, struct addr *ret_client)
 {
 	union sockaddr_any s;
@@ -168,6 +173,11 @@ ssize_t sock_send(int fd, const void *src, size_t len_bytes)
 	ssize_t n = send(fd, src, len_bytes, MSG_NOSIGNAL);
 
 	return n < 0 ? -errno : n;
+}
+
+void sock_inline_urgent(int fd)
+{
+	set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 }
 
 int sock_finish(int fd)

@@ -31,6 +31,9 @@ int sock_listen_tcp(const struct addr *a, bool transparent, uint32_t mark);
 /* The same options on a listening socket that somebody else made. */
 void sock_adopt_listener(int fd);
 
+/* New connections are refused from now on; so are those not accepted yet. */
+void sock_stop_listening(int fd);
+
 /* Return: the accepted descriptor, -EAGAIN, or another -errno. */
 int sock_accept(int listen_fd, struct addr *ret_client);
 
@@ -60,6 +63,7 @@ void sock_connected(int fd, uint8_t family);
 
 ssize_t sock_recv(int fd, void *dst, size_t cap_bytes); /* bytes, 0 at the end, -errno */
 ssize_t sock_send(int fd, const void *src, size_t len_bytes);
+void sock_inline_urgent(int fd); /* urgent bytes are read in their place (SO_OOBINLINE) */
 int sock_finish(int fd);	 /* shutdown(SHUT_WR).  Return: 0 or -errno */
 int sock_take_error(int fd);	 /* SO_ERROR as -errno; clears it */
 int sock_unsent_bytes(int fd);	 /* not yet acknowledged by the peer (SIOCOUTQ), or -errno */
