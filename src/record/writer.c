@@ -133,7 +133,8 @@ static void out_flush(struct record_writer *w, unsigned int sink)
 	if (len)
 		mend_torn(w, sink);
 	while (at < len && can_write(w, sink)) {
-		ssize_t n = write(w->fds[sink], out + at, len - at < PIPE_BUF ? len - at : PIPE_BUF);
+		size_t some = len - at < PIPE_BUF ? len - at : PIPE_BUF;
+		ssize_t n = write(w->fds[sink], out + at, some);
 
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
