@@ -240,9 +240,6 @@ void engine_drain(struct engine *e)
 {
 	for (unsigned int i = 0; i < e->n_started; i++)
 		worker_drain(&e->workers[i]);
-	/* who comes now is refused at once, and not left waiting in the backlog */
-	for (unsigned int i = 0; i < e->realm.n_listeners; i++)
-		sock_stop_listening(e->realm.listeners[i].fd);
 }
 
 bool engine_is_idle(const struct engine *e)

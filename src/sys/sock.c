@@ -70,11 +70,6 @@ void sock_adopt_listener(int fd)
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
-void sock_stop_listening(int fd)
-{
-	shutdown(fd, SHUT_RD);
-}
-
 int sock_accept(int listen_fd, struct addr *ret_client)
 {
 	union sockaddr_any s;

@@ -31,9 +31,6 @@ int sock_listen_tcp(const struct addr *a, bool transparent, uint32_t mark);
 /* The same options on a listening socket that somebody else made. */
 void sock_adopt_listener(int fd);
 
-/* New connections are refused from now on; so are those not accepted yet. */
-void sock_stop_listening(int fd);
-
 /* Return: the accepted descriptor, -EAGAIN, or another -errno. */
 int sock_accept(int listen_fd, struct addr *ret_client);
 
