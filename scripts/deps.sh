@@ -12,9 +12,10 @@ set -euo pipefail
 policy=/usr/sbin/policy-rc.d
 
 build=(gcc libc6-dev make meson ninja-build pkgconf python3
-	libssl-dev libfyaml-dev libcmocka-dev)
+	libssl-dev libfyaml-dev libcmocka-dev libmnl-dev libc-ares-dev libjansson-dev)
 test=("${build[@]}" clang libclang-rt-14-dev python3-pytest mandoc git openssl
-	nftables iproute2 procps util-linux nginx-light curl wget ca-certificates busybox-static)
+	nftables iptables iproute2 procps util-linux nginx-light curl wget ca-certificates busybox-static
+	unbound tcpdump)
 demo=("${build[@]}" nftables iproute2 util-linux nginx-light curl git openssl)
 bench=("${build[@]}" nftables iproute2 procps util-linux strace
 	nginx-light libnginx-mod-stream haproxy)
