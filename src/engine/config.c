@@ -122,6 +122,23 @@ static uint32_t listener_protocols(struct yaml_node *sniff)
 	return mask;
 }
 
+/* Only a transparent socket is told where a datagram was going. */
+static uint32_t listener_networks(struct yaml_node *network, const struct listener_config *l,
+				  struct diag *d)
+{
+	uint32_t mask = 0;
+
+	if (!network)
+		return 1u << NETWORK_TCP;
+	for (struct yaml_node *n = yaml_first(network); n; n = yaml_next(network, n)) {
+		mask |= 1u << n->value;
+		if (n->value == NETWORK_UDP && l->mode != LISTENER_TPROXY)
+			diag_add(d, n->at, n->text, "tcp, or this word with mode: tproxy",
+				 "mode %s is for connections only", listener_mode_name(l->mode));
+	}
+	return mask;
+}
+
 /* The @number-th listener (from 1). */
 static void listener_load(const struct yaml_node *map, size_t number, struct listener_config *l,
 			  struct diag *d)
@@ -135,6 +152,7 @@ static void listener_load(const struct yaml_node *map, size_t number, struct lis
 		l->name = NULL;
 	if (!l->name)
 		diag_no_memory(d);
+	l->networks = listener_networks(yaml_get(map, "network"), l, d);
 	l->protocols = listener_protocols(yaml_get(map, "sniff"));
 	listener_addresses(yaml_get(map, "address"), l, d);
 	listener_to(map, l, d);

@@ -24,6 +24,7 @@ struct listener_config {
 	struct addr *addresses;
 	size_t n_addresses;
 	struct addr to;	    /* mode fixed: where to dial */
+	uint32_t networks;  /* 1 << enum network: what to listen for */
 	uint32_t protocols; /* 1 << enum protocol: what `sniff` looks for; 0: nothing is read */
 };
 

@@ -88,7 +88,9 @@ static int open_listeners(struct engine *e, char *error, size_t cap)
 		snprintf(error, cap, "out of memory");
 		return -ENOMEM;
 	}
-	for (size_t i = 0; i < c->n_listeners; i++)
+	for (size_t i = 0; i < c->n_listeners; i++) {
+		if (!(c->listeners[i].networks & 1u << NETWORK_TCP))
+			continue;
 		for (size_t k = 0; k < c->listeners[i].n_addresses; k++) {
 			int r = open_listener(e, (uint16_t)i, &c->listeners[i].addresses[k], error,
 					      cap);
@@ -96,6 +98,7 @@ static int open_listeners(struct engine *e, char *error, size_t cap)
 			if (r < 0)
 				return r;
 		}
+	}
 	return 0;
 }
 

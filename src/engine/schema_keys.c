@@ -12,11 +12,6 @@ static const struct schema_word mode_words[] = {
 	{ 0 },
 };
 
-static const struct schema_word listener_network_words[] = {
-	{ "tcp", NETWORK_TCP },
-	{ 0 },
-};
-
 static const struct schema_word network_words[] = {
 	{ "tcp", NETWORK_TCP },
 	{ "udp", NETWORK_UDP },
@@ -79,7 +74,7 @@ const struct schema_key schema_keys[] = {
 	  .text = "how the destination of a connection is learnt" },
 	{ "listeners.address", SCHEMA_ENDPOINT, SCHEMA_REQUIRED | SCHEMA_LIST,
 	  .text = "where to listen" },
-	{ "listeners.network", SCHEMA_WORD, SCHEMA_LIST, listener_network_words, .fallback = "tcp",
+	{ "listeners.network", SCHEMA_WORD, SCHEMA_LIST, network_words, .fallback = "tcp",
 	  .text = "what to listen for" },
 	{ "listeners.to", SCHEMA_ENDPOINT,
 	  .text = "mode fixed: the server all connections go to" },

@@ -138,8 +138,10 @@ static const struct bad listeners[] = {
 	  "c:1:38: no ip:port: '127.0.0.1'" },
 	{ "listeners: [{ mode: tproxy, address: \"127.0.0.1:0\" }]\n", "c:1:38: no ip:port" },
 	{ "listeners: [{ mode: tproxy, address: [{ a: b }] }]\n", "c:1:39: a mapping is not" },
-	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", network: udp }]\n",
-	  "c:1:60: not accepted here: 'udp'; accepted: tcp" },
+	{ "listeners: [{ mode: redirect, address: \"1.1.1.1:1\", network: [tcp, udp] }]\n",
+	  "c:1:68: mode redirect is for connections only: 'udp'; accepted: tcp, or" },
+	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", network: sctp }]\n",
+	  "c:1:60: not accepted here: 'sctp'; accepted: tcp, udp" },
 	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", sniff: true }]\n",
 	  "c:1:58: not accepted here: 'true'; accepted: tls, http, a list of these, false" },
 	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", name: a b }]\n",
@@ -353,7 +355,7 @@ static void test_many_errors(void **state)
 static const char full[] =
 	"\xef\xbb\xbf" /* byte order mark */
 	"listeners:\n"
-	"  - { mode: tproxy, address: [\"127.0.0.1:50080\", \"[::1]:50080\"], network: [tcp] }\n"
+	"  - { mode: tproxy, address: [\"127.0.0.1:50080\", \"[::1]:50080\"], network: [tcp, udp] }\n"
 	"  - { name: r, mode: redirect, address: \"127.0.0.1:51080\", sniff: false }\n"
 	"  - { mode: fixed, address: \"127.0.0.1:1\", to: \"192.0.2.1:5432\", sniff: tls }\n"
 	"sets:\n"
@@ -387,7 +389,9 @@ static void full_listeners(const struct config *c)
 	assert_int_equal(c->listeners[0].n_addresses, 2);
 	assert_int_equal(c->listeners[0].addresses[1].family, 6);
 	assert_int_equal(c->listeners[0].protocols, both);
+	assert_int_equal(c->listeners[0].networks, 1u << NETWORK_TCP | 1u << NETWORK_UDP);
 	assert_string_equal(c->listeners[1].name, "r");
+	assert_int_equal(c->listeners[1].networks, 1u << NETWORK_TCP);
 	assert_int_equal(c->listeners[1].protocols, 0);
 	assert_string_equal(c->listeners[2].name, "fixed-3");
 	assert_int_equal(c->listeners[2].mode, LISTENER_FIXED);
