@@ -68,6 +68,10 @@ static void say_stats(const struct engine *e)
 			 "source: %" PRIu64 " flows lost the client's port, %" PRIu64
 			 " its address",
 			 s.source_fell_port, s.source_fell_own);
+	if (s.time_wait_ended)
+		log_line(LOG_INFO,
+			 "source: %" PRIu64 " flows kept the client's port by ending a TIME_WAIT",
+			 s.time_wait_ended);
 }
 
 static int serve(const char *path)

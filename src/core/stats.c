@@ -11,4 +11,5 @@ void stats_add(struct stats *to, const struct stats *from)
 	to->accept_pauses += from->accept_pauses;
 	to->source_fell_port += from->source_fell_port;
 	to->source_fell_own += from->source_fell_own;
+	to->time_wait_ended += from->time_wait_ended;
 }

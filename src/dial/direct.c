@@ -5,6 +5,10 @@
  * the same 4-tuple may still be alive (a client that reset and came back at once), the client
  * may live on this host and own its port, REDIRECT may send packets of that 4-tuple back here,
  * or the privilege may be missing.
+ *
+ * A TIME_WAIT of the same 4-tuple (the client had closed first and is back) is taken over by
+ * connect(2) where TCP timestamps are in use; otherwise it is destroyed, which needs
+ * CAP_NET_ADMIN.  The client itself does not keep it any more, or it could not be back.
  */
 #include <errno.h>
 
@@ -12,6 +16,7 @@
 #include "core/worker.h"
 #include "dial/direct.h"
 #include "sys/sock.h"
+#include "sys/sock_diag.h"
 
 static bool is_about_source(int error)
 {
@@ -26,6 +31,15 @@ static bool is_about_source(int error)
 	}
 }
 
+/* The 4-tuple is taken: by what is left of the client's last connection? */
+static int connect_again(struct flow *f)
+{
+	if (sock_diag_end_time_wait(&f->facts.client, &f->facts.target) < 0)
+		return -EADDRNOTAVAIL;
+	f->worker->stats.time_wait_ended++;
+	return sock_connect(&f->facts.target, &f->facts.client, true, f->snapshot->mark);
+}
+
 static int connect_from(struct flow *f, enum source_got want)
 {
 	const struct addr *client = &f->facts.client;
@@ -38,6 +52,8 @@ static int connect_from(struct flow *f, enum source_got want)
 		return -EADDRNOTAVAIL;
 	fd = sock_connect(&f->facts.target, own ? NULL : client, want == SOURCE_GOT_EXACT,
 			  f->snapshot->mark);
+	if (fd == -EADDRNOTAVAIL && want == SOURCE_GOT_EXACT)
+		fd = connect_again(f);
 	if (fd >= 0)
 		f->source_got = want;
 	return fd;
