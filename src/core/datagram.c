@@ -29,11 +29,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "core/datagram_port.h"
 #include "sys/sock.h"
 
 #define BATCHES_PER_EVENT 4
 #define REFUSALS_PER_SECOND 100
+#define EVICT_QUIET_MS 1000
 #define DNS_PORT 53
 #define QUIC_PORT 443
 
@@ -71,7 +73,7 @@ static void refuse_without_entry(struct datagram_port *p, const struct udp_packe
 	struct datagram_report report = {
 		.client = packet->from,
 		.target = packet->to,
-		.listener = p->config.listener,
+		.listener = p->config.name,
 		.verdict = VERDICT_REJECT,
 		.why = why,
 		.up = { .bytes = packet->payload.len, .datagrams = 1 },
@@ -173,6 +175,8 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 	int r = 0;
 
 	p->config.ops->decide(p->config.owner, &facts, first->payload, &d);
+	e->report.protocol = facts.protocol;
+	e->report.host = TAKE_PTR(facts.host);
 	facts_done(&facts);
 	e->report.rule = d.rule;
 	e->report.verdict = d.final ? d.verdict : VERDICT_DENY;
@@ -197,6 +201,25 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 	}
 }
 
+/* At a limit, the session unused for longest makes room, unless it may still be in use. */
+static void make_room(struct datagram_port *p, const struct addr *client)
+{
+	struct datagram_session *s = datagram_session_victim(&p->table, client);
+	struct list *l, *tmp;
+
+	if (!s || loop_now_ms(p->loop) - s->used_ms < EVICT_QUIET_MS)
+		return;
+	p->stats.evicted++;
+	list_for_each(l, tmp, &s->entries) {
+		struct datagram_entry *e = list_entry(l, struct datagram_entry, link);
+		bool last = s->n_entries == 1;
+
+		entry_end(p, e, e->report.why == WHY_IDLE ? WHY_EVICTED : e->report.why);
+		if (last)
+			return;
+	}
+}
+
 static int session_get(struct datagram_port *p, const struct addr *client,
 		       struct datagram_session **ret)
 {
@@ -205,6 +228,7 @@ static int session_get(struct datagram_port *p, const struct addr *client,
 	*ret = datagram_session_find(&p->table, client);
 	if (*ret)
 		return 0;
+	make_room(p, client);
 	r = datagram_session_new(&p->table, client, ret);
 	if (r < 0)
 		return r;
@@ -235,7 +259,7 @@ static struct datagram_entry *entry_get(struct datagram_port *p, const struct ud
 	}
 	p->stats.entries++;
 	timer_init(&e->timer, entry_on_timer);
-	e->report.listener = p->config.listener;
+	e->report.listener = p->config.name;
 	e->report.start_ms = wall_clock_ms();
 	e->start_loop_ms = e->last_ms = loop_now_ms(p->loop);
 	entry_decide(p, e, packet);
@@ -277,6 +301,7 @@ static struct datagram_entry *route_packet(struct datagram_port *p, const struct
 	if (!e)
 		return NULL;
 	e->last_ms = loop_now_ms(p->loop);
+	datagram_session_used(&p->table, e->session, e->last_ms);
 	if (e->upstream)
 		return e;
 	e->report.up.datagrams++;

@@ -25,7 +25,9 @@ struct datagram_counters {
 
 /**
  * struct datagram_report - how an entry ended
+ * @listener:	its name
  * @rule:	that decided, NULL: none
+ * @protocol, @host: as the owner's decide() found them
  * @source:	which address the server saw
  * @up:		client to server; of a denied or rejected entry: what was not passed on
  * @start_ms:	first datagram, milliseconds since 1970
@@ -33,8 +35,10 @@ struct datagram_counters {
  */
 struct datagram_report {
 	struct addr client, target;
-	uint16_t listener;
+	const char *listener;
 	const struct rule *rule;
+	enum protocol protocol;
+	char *host;
 	enum verdict verdict;
 	enum source source;
 	enum why why;
@@ -60,7 +64,7 @@ struct datagram_ops {
  * @listen_fd:	transparent sockets (udp_listen(), struct netns_sockets), IPv4 and IPv6
  * @reply_fd:	raw sockets for what seems to come from servers (udp_raw_reply())
  * @icmp_fd:	raw sockets for ICMP errors (udp_raw_icmp())
- * @listener:	for the facts
+ * @listener, @name: for the facts, for reports
  * @mark:	SO_MARK of sockets towards servers, 0: none
  *
  * -1 where there is no such descriptor; a listening one needs both of its raw ones.  Limits
@@ -69,6 +73,7 @@ struct datagram_ops {
 struct datagram_config {
 	int listen_fd[2], reply_fd[2], icmp_fd[2];
 	uint16_t listener;
+	const char *name;
 	uint32_t mark;
 	struct datagram_limits {
 		uint32_t sessions;	      /* in total: 16384 */
@@ -89,6 +94,7 @@ struct datagram_config {
 struct datagram_stats {
 	uint64_t sessions, entries; /* now */
 	uint64_t sessions_total;    /* since the start */
+	uint64_t evicted;	    /* sessions ended at a limit, for others */
 	uint64_t refused;	    /* datagrams without an entry: limits, no target */
 	uint64_t strays;	    /* from addresses that the client had not asked */
 	uint64_t up_dropped, down_dropped;

@@ -13,6 +13,7 @@ struct datagram_client {
 	struct map_node node;
 	struct addr ip;
 	uint32_t n_sessions;
+	struct list by_use;
 };
 
 void datagram_table_init(struct datagram_table *t, const struct datagram_limits *limits)
@@ -23,6 +24,7 @@ void datagram_table_init(struct datagram_table *t, const struct datagram_limits 
 	map_init(&t->clients, seed[0]);
 	map_init(&t->sessions, seed[1]);
 	map_init(&t->entries, seed[2]);
+	list_init(&t->by_use);
 	t->limits = *limits;
 }
 
@@ -31,6 +33,18 @@ void datagram_table_done(struct datagram_table *t)
 	map_done(&t->clients);
 	map_done(&t->sessions);
 	map_done(&t->entries);
+}
+
+static struct datagram_client *client_find(const struct datagram_table *t, const struct addr *ip,
+					   uint64_t hash)
+{
+	for (struct map_node *n = map_first(&t->clients, hash); n; n = map_next(n)) {
+		struct datagram_client *c = map_entry(n, struct datagram_client, node);
+
+		if (addr_eq(&c->ip, ip))
+			return c;
+	}
+	return NULL;
 }
 
 /* The count of an ip, made at its first session. */
@@ -43,19 +57,18 @@ static int client_get(struct datagram_table *t, const struct addr *a, struct dat
 
 	ip.port = 0;
 	hash = map_hash_addr(&t->clients, &ip, 0);
-	for (struct map_node *n = map_first(&t->clients, hash); n; n = map_next(n)) {
-		c = map_entry(n, struct datagram_client, node);
-		if (addr_eq(&c->ip, &ip)) {
-			if (c->n_sessions >= t->limits.sessions_per_client)
-				return -ENOSPC;
-			*ret = c;
-			return 0;
-		}
+	c = client_find(t, &ip, hash);
+	if (c && c->n_sessions >= t->limits.sessions_per_client)
+		return -ENOSPC;
+	if (c) {
+		*ret = c;
+		return 0;
 	}
 	c = NEW0(struct datagram_client);
 	if (!c)
 		return -ENOMEM;
 	c->ip = ip;
+	list_init(&c->by_use);
 	r = map_add(&t->clients, &c->node, hash);
 	if (r < 0) {
 		free(c);
@@ -110,6 +123,8 @@ int datagram_session_new(struct datagram_table *t, const struct addr *client,
 	c->n_sessions++;
 	s->client_ip = c;
 	s->client = *client;
+	list_add_tail(&t->by_use, &s->by_use);
+	list_add_tail(&c->by_use, &s->by_use_ip);
 	list_init(&s->entries);
 	for (int i = 0; i < DATAGRAM_SOURCES; i++) {
 		s->upstream[i].session = s;
@@ -122,9 +137,37 @@ int datagram_session_new(struct datagram_table *t, const struct addr *client,
 void datagram_session_free(struct datagram_table *t, struct datagram_session *s)
 {
 	map_del(&t->sessions, &s->node);
+	list_del(&s->by_use);
+	list_del(&s->by_use_ip);
 	s->client_ip->n_sessions--;
 	client_put(t, s->client_ip);
 	free(s);
+}
+
+void datagram_session_used(struct datagram_table *t, struct datagram_session *s, uint64_t now_ms)
+{
+	if (s->used_ms == now_ms)
+		return;
+	s->used_ms = now_ms;
+	list_del(&s->by_use);
+	list_add_tail(&t->by_use, &s->by_use);
+	list_del(&s->by_use_ip);
+	list_add_tail(&s->client_ip->by_use, &s->by_use_ip);
+}
+
+struct datagram_session *datagram_session_victim(const struct datagram_table *t,
+						 const struct addr *client)
+{
+	struct addr ip = *client;
+	struct datagram_client *c;
+
+	ip.port = 0;
+	c = client_find(t, &ip, map_hash_addr(&t->clients, &ip, 0));
+	if (c && c->n_sessions >= t->limits.sessions_per_client && !list_empty(&c->by_use))
+		return list_entry(c->by_use.next, struct datagram_session, by_use_ip);
+	if (t->sessions.n >= t->limits.sessions && !list_empty(&t->by_use))
+		return list_entry(t->by_use.next, struct datagram_session, by_use);
+	return NULL;
 }
 
 static uint64_t entry_hash(const struct datagram_table *t, const struct datagram_session *s,
@@ -190,5 +233,6 @@ void datagram_entry_free(struct datagram_table *t, struct datagram_entry *e)
 	map_del(&t->entries, &e->node);
 	list_del(&e->link);
 	e->session->n_entries--;
+	free(e->report.host);
 	free(e);
 }

@@ -24,11 +24,15 @@ struct datagram_upstream {
 
 /**
  * struct datagram_session - one client ip:port; lives while it has entries
+ * @by_use, @by_use_ip: among all sessions and among those of its ip, the longest unused first
+ * @used_ms:	when a datagram last passed, on the loop's clock
  * @client_ip:	counts for the limit of one ip
  * @upstream:	by enum source; almost always only one is made
  */
 struct datagram_session {
 	struct map_node node;
+	struct list by_use, by_use_ip;
+	uint64_t used_ms;
 	struct datagram_port *port;
 	struct datagram_client *client_ip;
 	struct addr client;
@@ -58,6 +62,7 @@ struct datagram_entry {
  */
 struct datagram_table {
 	struct map clients, sessions, entries;
+	struct list by_use;
 	struct datagram_limits limits;
 };
 
@@ -71,6 +76,14 @@ struct datagram_session *datagram_session_find(const struct datagram_table *t,
 int datagram_session_new(struct datagram_table *t, const struct addr *client,
 			 struct datagram_session **ret);
 void datagram_session_free(struct datagram_table *t, struct datagram_session *s);
+
+/* A datagram has passed. */
+void datagram_session_used(struct datagram_table *t, struct datagram_session *s, uint64_t now_ms);
+
+/* Whose end would let @client have one more: of those that count, the longest unused one.
+ * NULL: no limit stands against it. */
+struct datagram_session *datagram_session_victim(const struct datagram_table *t,
+						 const struct addr *client);
 
 struct datagram_entry *datagram_entry_find(const struct datagram_table *t,
 					   const struct datagram_session *s,

@@ -93,6 +93,7 @@ static void pass_down(struct datagram_port *p, struct datagram_session *s,
 				e->report.down.datagrams >= e->report.up.datagrams;
 
 		e->last_ms = loop_now_ms(p->loop);
+		datagram_session_used(&p->table, s, e->last_ms);
 		datagram_entry_expect(p, e, answered ? WHY_FINISHED : WHY_IDLE);
 	}
 }

@@ -2,6 +2,7 @@
 #ifndef ENGINE_DATAGRAMS_H
 #define ENGINE_DATAGRAMS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/worker.h"
@@ -9,14 +10,31 @@
 struct datagrams;
 struct netns_sockets;
 
-/* The datagrams of a command's namespace: DNS is carried, the rest is refused, and said so.
- * Owns the datagram sockets of @sockets.  Return: 0 or -errno. */
-int datagrams_new(const struct netns_sockets *sockets, uint16_t listener, uint32_t mark,
-		  struct datagrams **ret);
+/* The datagram ports of an engine; none yet.  NULL: no memory. */
+struct datagrams *datagrams_new(void);
 
-/* In the thread of @w: begin, end.  Return: 0 or -errno. */
+/**
+ * datagrams_listen() - open the sockets of one more port
+ * @a:		where to listen, transparently
+ * @index, @name: of the listener
+ * @ret_what:	on error which socket was refused, a constant string
+ *
+ * Return: 0 or -errno.
+ */
+int datagrams_listen(struct datagrams *d, const struct addr *a, uint16_t index, const char *name,
+		     uint32_t mark, const char **ret_what);
+
+/* One more port, of a command's namespace.  Owns the datagram sockets of @sockets in any case.
+ * Return: 0 or -errno. */
+int datagrams_adopt(struct datagrams *d, const struct netns_sockets *sockets, uint16_t index,
+		    const char *name, uint32_t mark);
+
+size_t datagrams_count(const struct datagrams *d);
+
+/* In the thread of @w, which carries its share of the ports: begin, end.
+ * Return: 0 or -errno. */
 int datagrams_open(struct datagrams *d, struct worker *w);
-void datagrams_close(struct datagrams *d);
+void datagrams_close(struct datagrams *d, struct worker *w);
 
 void datagrams_free(struct datagrams *d);
 

@@ -252,17 +252,11 @@ void flow_record_datagram_decided(struct worker *w, const struct facts *facts,
 	if (!r->text)
 		return;
 	n = text_start(line, LOG_INFO, &facts->client, &facts->target);
-	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s | ", verdict_word(verdict));
-	if (verdict != VERDICT_ACCEPT)
-		n += (size_t)snprintf(line + n, sizeof(line) - n,
-				      "udp (only DNS is carried yet: answered port-unreachable)");
-	else
-		n += (size_t)snprintf(line + n, sizeof(line) - n, "%s%s%s",
-				      facts->protocol == PROTOCOL_DNS ? "dns" : "udp",
-				      facts->host ? " " : "",
-				      facts->host ? text_escape(span_str(facts->host), host,
-								sizeof(host))
-						  : "");
+	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s | %s%s%s", verdict_word(verdict),
+			      facts->protocol == PROTOCOL_DNS ? "dns" : "udp",
+			      facts->host ? " " : "",
+			      facts->host ? text_escape(span_str(facts->host), host, sizeof(host))
+					  : "");
 	text_put(r, line, n);
 }
 
@@ -278,6 +272,32 @@ static void text_datagram(const struct flow_recorder *r, const struct datagram_r
 	n = text_start(line, LOG_INFO, &d->client, &d->target);
 	n += (size_t)snprintf(line + n, sizeof(line) - n, "Close %s", why_word(d->why));
 	text_put(r, line, n);
+}
+
+static void json_datagram_names(struct json *j, const struct datagram_report *d)
+{
+	if (d->protocol != PROTOCOL_DNS || !d->host)
+		return;
+	json_open(j, "dns");
+	json_str(j, "rrname", span_str(d->host));
+	json_close(j);
+}
+
+static void json_datagram_limpid(struct json *j, const struct datagram_report *d)
+{
+	json_open(j, "limpid");
+	json_str(j, "listener", span_str(d->listener));
+	if (d->rule)
+		json_str(j, "rule", span_str(d->rule->name));
+	json_str(j, "action", span_str(verdict_name(d->verdict)));
+	json_bool(j, "inspected", false);
+	json_str(j, "source", span_str(source_name(d->source)));
+	json_str(j, "why", span_str(why_word(d->why)));
+	if (d->up.dropped + d->down.dropped) {
+		json_u64(j, "dropped_toserver", d->up.dropped);
+		json_u64(j, "dropped_toclient", d->down.dropped);
+	}
+	json_close(j);
 }
 
 void flow_record_datagram(struct worker *w, const struct datagram_report *d, uint64_t id)
@@ -297,8 +317,8 @@ void flow_record_datagram(struct worker *w, const struct datagram_report *d, uin
 	json_u64(&j, "flow_id", id);
 	json_str(&j, "event_type", span_str("flow"));
 	json_ends(&j, &d->client, &d->target, "UDP", IP_PROTO_UDP);
-	if (d->target.port == 53)
-		json_str(&j, "app_proto", span_str("dns"));
+	if (d->protocol != PROTOCOL_UNKNOWN)
+		json_str(&j, "app_proto", span_str(protocol_name(d->protocol)));
 	json_open(&j, "flow");
 	json_u64(&j, "pkts_toserver", d->up.datagrams);
 	json_u64(&j, "pkts_toclient", d->down.datagrams);
@@ -307,12 +327,8 @@ void flow_record_datagram(struct worker *w, const struct datagram_report *d, uin
 	json_time(&j, "start", now_us - (d->end_ms - d->start_ms) * 1000);
 	json_time(&j, "end", now_us);
 	json_close(&j);
-	json_open(&j, "limpid");
-	json_str(&j, "listener", span_str("run"));
-	json_str(&j, "action", span_str(verdict_name(d->verdict)));
-	json_str(&j, "source", span_str(source_name(d->source)));
-	json_str(&j, "why", span_str(why_word(d->why)));
-	json_close(&j);
+	json_datagram_names(&j, d);
+	json_datagram_limpid(&j, d);
 	n = json_end(&j);
 	if (n > 0)
 		record_put(r->queue, RECORD_JSON, span_of(line, (size_t)n));
