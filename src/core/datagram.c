@@ -35,9 +35,9 @@
 
 #define BATCHES_PER_EVENT 4
 #define REFUSALS_PER_SECOND 100
-#define EVICT_QUIET_MS 1000
 #define DNS_PORT 53
 #define QUIC_PORT 443
+#define LINK_MTU 1500
 
 static uint64_t wall_clock_ms(void)
 {
@@ -207,7 +207,7 @@ static void make_room(struct datagram_port *p, const struct addr *client)
 	struct datagram_session *s = datagram_session_victim(&p->table, client);
 	struct list *l, *tmp;
 
-	if (!s || loop_now_ms(p->loop) - s->used_ms < EVICT_QUIET_MS)
+	if (!s || loop_now_ms(p->loop) - s->used_ms < p->config.idle.evict_ms)
 		return;
 	p->stats.evicted++;
 	list_for_each(l, tmp, &s->entries) {
@@ -311,6 +311,28 @@ static struct datagram_entry *route_packet(struct datagram_port *p, const struct
 	return NULL;
 }
 
+/*
+ * A datagram larger than the way to the server.  Whether its sender allowed fragments cannot be
+ * seen; one that fits the usual link did not need them, so it is told what would fit, as a
+ * router does.  In either case the datagram arrives.
+ */
+static int send_too_big(struct datagram_port *p, struct datagram_upstream *u,
+			const struct udp_packet *packet)
+{
+	size_t headers = packet->to.family == 4 ? 20 + 8 : 40 + 8;
+	struct udp_error error;
+
+	while (!udp_recv_error(u->fd, p->batch, &error)) {
+		if (!error.router.family) { /* IPv4 names no port here (ip_local_error()) */
+			error.target = packet->to;
+			if (packet->payload.len + headers > LINK_MTU)
+				continue;
+		}
+		datagram_upstream_relay_error(p, u, &error);
+	}
+	return udp_send_fragmented(u->fd, packet);
+}
+
 /* A datagram that the kernel would not send. */
 static void drop_up(struct datagram_port *p, struct datagram_entry *e,
 		    const struct udp_packet *packet, int error)
@@ -319,7 +341,7 @@ static void drop_up(struct datagram_port *p, struct datagram_entry *e,
 
 	e->report.up.dropped++;
 	p->stats.up_dropped++;
-	if (fault == UDP_FAULT_OTHER)
+	if (fault == UDP_FAULT_OTHER || fault == UDP_FAULT_TOO_BIG)
 		return;
 	refuse_packet(p, packet, fault);
 	datagram_entry_expect(
@@ -336,12 +358,16 @@ static void send_up(struct datagram_port *p, struct datagram_upstream *u,
 	for (unsigned int i = 0; i < n;) {
 		int sent = udp_send_batch(u->fd, list + i, n - i);
 
-		if (sent < 0 && !retried) {
+		if (sent < 0 && sent != -EMSGSIZE && !retried) {
 			datagram_upstream_relay_errors(p, u);
 			retried = true;
 			continue;
 		}
 		retried = false;
+		if (sent == -EMSGSIZE) {
+			sent = send_too_big(p, u, list[i]);
+			sent = sent < 0 ? sent : 1;
+		}
 		if (sent < 0) {
 			drop_up(p, entries[i], list[i], -sent);
 			i++;
@@ -415,6 +441,7 @@ static void fill_defaults(struct datagram_config *c)
 	or_default(&c->idle.dns_answered_ms, 500);
 	or_default(&c->idle.quic_ms, 30000);
 	or_default(&c->idle.other_ms, 120000);
+	or_default(&c->idle.evict_ms, 1000);
 	or_default(&c->idle.refused_ms, 10000);
 }
 

@@ -47,6 +47,10 @@ void datagram_entry_expect(struct datagram_port *p, struct datagram_entry *e, en
 int datagram_upstream_get(struct datagram_port *p, struct datagram_session *s,
 			  const struct plan *plan, enum source *ret);
 
+/* Tell the client of @u about one error. */
+void datagram_upstream_relay_error(struct datagram_port *p, struct datagram_upstream *u,
+				   const struct udp_error *error);
+
 /* Read what the network says about earlier datagrams, and tell the client. */
 void datagram_upstream_relay_errors(struct datagram_port *p, struct datagram_upstream *u);
 

@@ -20,9 +20,10 @@ void datagram_upstream_close(struct datagram_port *p, struct datagram_upstream *
 	u->fd = -1;
 }
 
-static void relay_error(struct datagram_port *p, struct datagram_session *s,
-			const struct udp_error *error)
+void datagram_upstream_relay_error(struct datagram_port *p, struct datagram_upstream *u,
+				   const struct udp_error *error)
 {
+	struct datagram_session *s = u->session;
 	struct datagram_entry *e = datagram_entry_find(&p->table, s, &error->target);
 	struct udp_icmp icmp = { .fault = error->fault,
 				 .mtu_bytes = error->mtu_bytes,
@@ -48,7 +49,7 @@ void datagram_upstream_relay_errors(struct datagram_port *p, struct datagram_ups
 	struct udp_error error;
 
 	for (int i = 0; i < ERRORS_PER_EVENT && !udp_recv_error(u->fd, p->batch, &error); i++)
-		relay_error(p, u->session, &error);
+		datagram_upstream_relay_error(p, u, &error);
 }
 
 /* Where replies go back to the client. */

@@ -78,28 +78,67 @@ static size_t count_addresses(const struct config *c)
 	return n;
 }
 
+static int open_datagrams(struct engine *e, uint16_t index, const struct addr *a, char *error,
+			  size_t cap)
+{
+	const struct listener_config *c = &e->config->listeners[index];
+	char text[ADDR_TEXT_MAX];
+	const char *what;
+	int r = datagrams_listen(e->datagrams, a, index, c->name, e->config->mark, &what);
+
+	if (r < 0)
+		snprintf(error, cap, "listener '%s': cannot open the %s socket for %s: %s%s",
+			 c->name, what, addr_format(a, text), strerror(-r),
+			 r == -EPERM ? " (needs CAP_NET_RAW)" : "");
+	return r;
+}
+
+/* All that one listener listens for, on one of its addresses. */
+static int open_address(struct engine *e, uint16_t index, const struct addr *a, char *error,
+			size_t cap)
+{
+	uint32_t networks = e->config->listeners[index].networks;
+	int r = 0;
+
+	if (networks & 1u << NETWORK_TCP)
+		r = open_listener(e, index, a, error, cap);
+	if (!r && networks & 1u << NETWORK_UDP)
+		r = open_datagrams(e, index, a, error, cap);
+	return r;
+}
+
 static int open_listeners(struct engine *e, char *error, size_t cap)
 {
 	const struct config *c = e->config;
 
 	e->realm.listeners =
 		calloc(count_addresses(c) + NETNS_FAMILIES, sizeof(*e->realm.listeners));
-	if (!e->realm.listeners) {
+	e->datagrams = datagrams_new();
+	if (!e->realm.listeners || !e->datagrams) {
 		snprintf(error, cap, "out of memory");
 		return -ENOMEM;
 	}
-	for (size_t i = 0; i < c->n_listeners; i++) {
-		if (!(c->listeners[i].networks & 1u << NETWORK_TCP))
-			continue;
+	for (size_t i = 0; i < c->n_listeners; i++)
 		for (size_t k = 0; k < c->listeners[i].n_addresses; k++) {
-			int r = open_listener(e, (uint16_t)i, &c->listeners[i].addresses[k], error,
-					      cap);
+			int r = open_address(e, (uint16_t)i, &c->listeners[i].addresses[k], error,
+					     cap);
 
 			if (r < 0)
 				return r;
 		}
-	}
 	return 0;
+}
+
+/* A share of the descriptors for sessions of datagrams, one each; of each port. */
+static size_t budget_sessions(struct engine *e, size_t fds)
+{
+	size_t n = datagrams_count(e->datagrams), share = n ? fds / 2 / n : 0;
+
+	if (!n)
+		return 0;
+	if (!e->snapshot.limits.sessions || e->snapshot.limits.sessions > share)
+		e->snapshot.limits.sessions = (uint32_t)share;
+	return e->snapshot.limits.sessions * n;
 }
 
 /* What descriptors allow, shared between flows (two each) and pipes (two each). */
@@ -113,7 +152,7 @@ static void budget_descriptors(struct engine *e)
 	if (pipes > PIPES_MAX)
 		pipes = PIPES_MAX;
 	e->realm.pipes_per_worker = (unsigned int)pipes;
-	taken += 2 * pipes * e->n_workers;
+	taken += 2 * pipes * e->n_workers + budget_sessions(e, fds);
 	flows = fds > taken + 2 * FLOWS_MIN ? (fds - taken) / 2 : FLOWS_MIN;
 	if (!e->snapshot.limits.flows)
 		e->snapshot.limits.flows = (uint32_t)flows;
@@ -180,7 +219,6 @@ int engine_new(struct config *config, const struct engine_options *options, stru
 		engine_free(e);
 		return r;
 	}
-	budget_descriptors(e);
 	*ret = e;
 	return 0;
 }
@@ -201,20 +239,20 @@ int engine_adopt(struct engine *e, const struct netns_sockets *sockets)
 		l = listener_add(e, &e->inside, (uint16_t)e->config->n_listeners, sockets->tcp[i]);
 		l->inside = true;
 	}
-	return datagrams_new(sockets, (uint16_t)e->config->n_listeners, e->config->mark,
-			     &e->datagrams);
+	return datagrams_adopt(e->datagrams, sockets, (uint16_t)e->config->n_listeners,
+			       e->inside.name, e->config->mark);
 }
 
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
 	struct engine *e = container_of(w->realm, struct engine, realm);
+	int r = datagrams_open(e->datagrams, w);
 
-	if (!w->index && e->datagrams && datagrams_open(e->datagrams, w) < 0)
-		log_line(LOG_ERROR, "cannot carry datagrams: %m");
+	if (r < 0)
+		log_line(LOG_ERROR, "worker %u: cannot carry datagrams: %s", w->index, strerror(-r));
 	worker_run(w);
-	if (!w->index && e->datagrams)
-		datagrams_close(e->datagrams);
+	datagrams_close(e->datagrams, w);
 	atomic_fetch_add(&e->n_idle, 1);
 	return NULL;
 }
@@ -223,6 +261,7 @@ int engine_start(struct engine *e)
 {
 	int r;
 
+	budget_descriptors(e);
 	for (; e->n_inited < e->n_workers; e->n_inited++) {
 		r = worker_init(&e->workers[e->n_inited], &e->realm, e->n_inited);
 		if (r < 0)

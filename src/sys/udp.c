@@ -73,6 +73,15 @@ static int set_receive_tos(int fd, uint8_t family)
 			   : set_int(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 }
 
+/* May the kernel fragment what is sent?  If not, it says what would fit. */
+static int set_fragment(int fd, uint8_t family, bool may)
+{
+	return family == 4 ? set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER,
+				     may ? IP_PMTUDISC_WANT : IP_PMTUDISC_DO)
+			   : set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER,
+				     may ? IPV6_PMTUDISC_WANT : IPV6_PMTUDISC_DO);
+}
+
 static int bind_to(int fd, const struct addr *a)
 {
 	union sockaddr_any s;
@@ -122,6 +131,8 @@ int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint
 			: set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
 	if (!r)
 		r = set_receive_tos(fd, family);
+	if (!r)
+		r = set_fragment(fd, family, false);
 	if (!r && mark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
 	if (r < 0 && r != -EPERM)
@@ -232,9 +243,21 @@ int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int
 	return r < 0 ? -errno : r;
 }
 
+int udp_send_fragmented(int fd, const struct udp_packet *packet)
+{
+	int r;
+
+	set_fragment(fd, packet->to.family, true);
+	r = udp_send_batch(fd, &packet, 1);
+	set_fragment(fd, packet->to.family, false);
+	return r < 0 ? r : 0;
+}
+
 enum udp_fault udp_fault_of_errno(int error)
 {
 	switch (error) {
+	case EMSGSIZE:
+		return UDP_FAULT_TOO_BIG;
 	case ECONNREFUSED:
 		return UDP_FAULT_PORT;
 	case EHOSTUNREACH:
@@ -302,13 +325,17 @@ static void read_error(struct msghdr *m, struct udp_error *ret)
 
 		if (!v4 && (c->cmsg_level != IPPROTO_IPV6 || c->cmsg_type != IPV6_RECVERR))
 			continue;
-		/* Local errors are answers to a send, which has seen them. */
-		if (e->ee_origin == SO_EE_ORIGIN_ICMP)
+		/* Local errors are answers to a send, which has seen them, but for the MTU. */
+		if (e->ee_origin == SO_EE_ORIGIN_LOCAL && e->ee_errno == EMSGSIZE)
+			ret->fault = UDP_FAULT_TOO_BIG;
+		else if (e->ee_origin == SO_EE_ORIGIN_ICMP)
 			ret->fault = fault_of_icmp(e->ee_type, e->ee_code);
 		else if (e->ee_origin == SO_EE_ORIGIN_ICMP6)
 			ret->fault = fault_of_icmp6(e->ee_type, e->ee_code);
 		if (ret->fault == UDP_FAULT_TOO_BIG)
 			ret->mtu_bytes = e->ee_info;
+		if (e->ee_origin == SO_EE_ORIGIN_LOCAL)
+			continue;
 		memcpy(&router, SO_EE_OFFENDER(e), v4 ? sizeof(router.in) : sizeof(router.in6));
 		sockaddr_to_addr(&router, &ret->router);
 	}

@@ -80,6 +80,14 @@ int udp_recv_batch(int fd, struct udp_batch *b, struct udp_packet ret[static UDP
  */
 int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int n);
 
+/**
+ * udp_send_fragmented() - send what is larger than the path takes in one piece
+ *
+ * Sockets of udp_upstream() otherwise refuse it with -EMSGSIZE, and udp_recv_error() then has
+ * the MTU.  Return: 0 or -errno.
+ */
+int udp_send_fragmented(int fd, const struct udp_packet *packet);
+
 /* What the network says about a datagram that it did not deliver. */
 enum udp_fault {
 	UDP_FAULT_OTHER, /* nothing that a client could be told */
@@ -93,7 +101,7 @@ enum udp_fault {
 /**
  * struct udp_error - an ICMP error that came for a socket
  * @target:	where the datagram had gone
- * @router:	who says so
+ * @router:	who says so; .family 0: this host
  * @mtu_bytes:	with UDP_FAULT_TOO_BIG
  * @payload:	as much of the datagram as the ICMP message quotes; valid until the batch is
  *		next used

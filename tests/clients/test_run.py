@@ -168,7 +168,7 @@ except ConnectionRefusedError: print("refused")
 
 
 @pytest.mark.parametrize("ip", ["10.78.1.2", "127.0.0.1", "fd78:1::2", "::1"])
-def test_other_udp_is_refused_at_once_and_said(host, user, ip):
+def test_refused_udp_is_refused_at_once_and_said(host, user, ip):
     done = host.run(user, *python(OTHER_UDP, ip))
     assert done.stdout == "refused\n", done.stderr
     assert authority(ip, 9999) in done.stderr

@@ -121,6 +121,49 @@ static void limits(int f)
 	env_stop(&e);
 }
 
+/* At a limit the session unused for longest makes room: of the same ip, or of all. */
+static void eviction(int f)
+{
+	struct env e = { 0 };
+	struct datagram_config c = { .limits = { .sessions = 3, .sessions_per_client = 2 },
+				     .idle = { .evict_ms = 30 } };
+	struct addr target = addr_of(families[f].server, 9000);
+	struct addr elsewhere = addr_of(families[f].other, 4000);
+	int server, clients[3], others[2];
+
+	env_start(&e, &c);
+	server = server_at(families[f].server, 9000);
+	for (int i = 0; i < 2; i++) {
+		clients[i] = client_of(f, (uint16_t)(4000 + i));
+		send_text(clients[i], "in", &target);
+		expect_text(&e, server, "in", NULL);
+		turns_for_ms(&e, 5);
+	}
+	send_text(clients[0], "again", &target);
+	expect_text(&e, server, "again", NULL);
+	turns_for_ms(&e, 60);
+	clients[2] = client_of(f, 4002); /* the third of this ip: 4001 goes */
+	send_text(clients[2], "in", &target);
+	expect_text(&e, server, "in", NULL);
+	assert_int_equal(expect_report(&e, WHY_EVICTED)->client.port, 4001);
+	for (int i = 0; i < 2; i++, elsewhere.port++) { /* the fourth of all: 4000 goes */
+		others[i] = bound_socket(&elsewhere, 0);
+		send_text(others[i], "in", &target);
+		expect_text(&e, server, "in", NULL);
+		turns_for_ms(&e, 60);
+	}
+	assert_int_equal(expect_report(&e, WHY_EVICTED)->client.port, 4000);
+	assert_int_equal(datagram_port_stats(e.port)->sessions, 3);
+	assert_int_equal(datagram_port_stats(e.port)->evicted, 2);
+	assert_int_equal(datagram_port_stats(e.port)->refused, 0);
+	for (int i = 0; i < 3; i++)
+		close(clients[i]);
+	close(others[0]);
+	close(others[1]);
+	close(server);
+	env_stop(&e);
+}
+
 static void idle_times(int f)
 {
 	struct env e = { 0 };
@@ -305,6 +348,7 @@ static void ten_thousand_in_turn(int f)
 BOTH(refused_by_server)
 BOTH(refused_by_policy)
 BOTH(limits)
+BOTH(eviction)
 BOTH(idle_times)
 BOTH(out_of_descriptors)
 BOTH(path_mtu)
@@ -314,7 +358,7 @@ BOTH(ten_thousand_in_turn)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		UNIT_BOTH(refused_by_server), UNIT_BOTH(refused_by_policy),    UNIT_BOTH(limits),
+		UNIT_BOTH(refused_by_server), UNIT_BOTH(refused_by_policy),    UNIT_BOTH(limits), UNIT_BOTH(eviction),
 		UNIT_BOTH(idle_times),	      UNIT_BOTH(out_of_descriptors),   UNIT_BOTH(path_mtu),
 		UNIT_BOTH(loop_refused),      UNIT_BOTH(ten_thousand_in_turn),
 	};

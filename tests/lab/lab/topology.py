@@ -50,9 +50,10 @@ table inet intercept {
 		meta l4proto { icmp, icmpv6 } socket transparent 1 meta mark set 1 accept
 		iifname p1 meta l4proto tcp tcp flags & (syn | ack) != syn socket transparent 1 \
 			meta mark set 1 accept
-		iifname p0 ip saddr 10.77.1.2 meta l4proto tcp \
+		iifname p1 meta l4proto udp socket transparent 1 meta mark set 1 accept
+		iifname p0 ip saddr 10.77.1.2 meta l4proto { tcp, udp } \
 			tproxy ip to 127.0.0.1:50080 meta mark set 1 accept
-		iifname p0 ip6 saddr fd77:1::2 meta l4proto tcp \
+		iifname p0 ip6 saddr fd77:1::2 meta l4proto { tcp, udp } \
 			tproxy ip6 to [::1]:50080 meta mark set 1 accept
 	}
 	chain nat {
@@ -165,6 +166,12 @@ route add local default dev lo table 100
             s = socket.socket({4: socket.AF_INET, 6: socket.AF_INET6}[family], socket.SOCK_STREAM)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self.track(s)
+
+    def udp(self, namespace, family, address, port=0):
+        with namespace.enter():
+            s = socket.socket({4: socket.AF_INET, 6: socket.AF_INET6}[family], socket.SOCK_DGRAM)
+        s.bind((address, port))
         return self.track(s)
 
     def listen(self, family, address, port, rcvbuf_bytes=0):
