@@ -1,86 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Theory of operation.  The server is to see the client's ip:port, its ip, or our own address.
- * What cannot be had falls to the next, counted and recorded, unless the rule is strict:
- * the same 4-tuple may still be alive (a client that reset and came back at once), the client
- * may live on this host and own its port, REDIRECT may send packets of that 4-tuple back here,
- * or the privilege may be missing.
- *
- * A TIME_WAIT of the same 4-tuple (the client had closed first and is back) is taken over by
- * connect(2) where TCP timestamps are in use; otherwise it is destroyed, which needs
- * CAP_NET_ADMIN.  The client itself does not keep it any more, or it could not be back.
- */
 #include <errno.h>
 
 #include "core/flow.h"
-#include "core/worker.h"
 #include "dial/direct.h"
+#include "dial/source.h"
 #include "sys/sock.h"
-#include "sys/sock_diag.h"
-
-static bool is_about_source(int error)
-{
-	switch (-error) {
-	case EADDRNOTAVAIL:
-	case EADDRINUSE:
-	case EPERM:
-	case EINVAL:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* The 4-tuple is taken: by what is left of the client's last connection? */
-static int connect_again(struct flow *f)
-{
-	if (sock_diag_end_time_wait(&f->facts.client, &f->facts.target) < 0)
-		return -EADDRNOTAVAIL;
-	f->worker->stats.time_wait_ended++;
-	return sock_connect(&f->facts.target, &f->facts.client, true, f->snapshot->mark);
-}
-
-static int connect_from(struct flow *f, enum source_got want)
-{
-	const struct addr *client = &f->facts.client;
-	bool own = want == SOURCE_GOT_OWN;
-	int fd;
-
-	if (!own && client->family != f->facts.target.family)
-		return -EADDRNOTAVAIL;
-	if (want == SOURCE_GOT_EXACT && f->translated)
-		return -EADDRNOTAVAIL;
-	fd = sock_connect(&f->facts.target, own ? NULL : client, want == SOURCE_GOT_EXACT,
-			  f->snapshot->mark);
-	if (fd == -EADDRNOTAVAIL && want == SOURCE_GOT_EXACT)
-		fd = connect_again(f);
-	if (fd >= 0)
-		f->source_got = want;
-	return fd;
-}
 
 static int direct_dial(struct flow *f)
 {
-	struct stats *stats = &f->worker->stats;
-	int fd = -EADDRNOTAVAIL;
+	int fd = source_connect(f, &f->facts.target, &f->plan, &f->source_got);
 
-	switch (f->plan.source) {
-	case SOURCE_KEEP:
-		fd = connect_from(f, SOURCE_GOT_EXACT);
-		if (fd >= 0 || !is_about_source(fd) || f->plan.strict)
-			break;
-		stats->source_fell_port++;
-		__attribute__((fallthrough));
-	case SOURCE_KEEP_ADDRESS:
-		fd = connect_from(f, SOURCE_GOT_ADDRESS);
-		if (fd >= 0 || !is_about_source(fd) || f->plan.strict)
-			break;
-		stats->source_fell_own++;
-		__attribute__((fallthrough));
-	case SOURCE_OWN:
-		fd = connect_from(f, SOURCE_GOT_OWN);
-		break;
-	}
 	if (fd < 0)
 		return fd;
 	f->server.fd = fd;
