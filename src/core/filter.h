@@ -34,7 +34,8 @@ struct filter_ops {
 /**
  * struct filter - one filter in one lane, embedded in the filter's own state
  * @held:	bytes it asked to keep
- * @leave:	set by the filter: it has seen enough; what it holds goes on and it is removed
+ * @leave:	set by the filter: it has seen enough; what it holds goes on and it is removed.
+ *		Set outside of @data, lane->stirred tells the lane to look for it
  */
 struct filter {
 	struct list link;

@@ -108,6 +108,29 @@ void flow_announce(struct flow *f)
 	f->worker->realm->observer->decided(f->worker, f);
 }
 
+void flow_arrive(struct flow *f)
+{
+	const struct observer *o = f->worker->realm->observer;
+
+	if (f->arrived)
+		return;
+	f->arrived = true;
+	if (o->accepted)
+		o->accepted(f->worker, f);
+}
+
+void flow_end_over(struct flow *f, const struct end *end)
+{
+	const struct observer *o = f->worker->realm->observer;
+	bool *over = end == &f->client ? &f->client_over : &f->server_over;
+
+	if (*over)
+		return;
+	*over = true;
+	if (o->end_over)
+		o->end_over(f->worker, f, end);
+}
+
 static void refuse(struct flow *f)
 {
 	/* nothing but a name that may stand further on could have helped */
@@ -218,6 +241,8 @@ static void dial_start(struct flow *f, const struct plan *plan)
 		dial_failed(f, -ELOOP);
 		return;
 	}
+	if (realm->observer->dialling)
+		realm->observer->dialling(f->worker, f);
 	r = f->dialer->dial(f);
 	if (!r)
 		r = loop_watch(&f->worker->loop, &f->server.watch, f->server.fd);
@@ -227,12 +252,31 @@ static void dial_start(struct flow *f, const struct plan *plan)
 		flow_set_timer(f, f->snapshot->timeouts.connect_ms);
 }
 
+/* Whoever wants to see what the flow carries puts its filters in. */
+static int intercept(struct flow *f)
+{
+	const struct realm *realm = f->worker->realm;
+	int r = 0;
+
+	for (unsigned int i = 0; i < realm->n_interceptors && r >= 0; i++)
+		r = realm->interceptors[i].open(f, &realm->interceptors[i]);
+	return r;
+}
+
 static void relay_open(struct flow *f)
 {
+	const struct observer *o = f->worker->realm->observer;
+
 	f->phase = PHASE_RELAY;
 	f->active_ms = loop_now_ms(&f->worker->loop);
 	if (answer(f, WHY_OPEN) < 0) {
 		flow_close(f, WHY_CLIENT_RESET);
+		return;
+	}
+	if (o->opened)
+		o->opened(f->worker, f);
+	if (intercept(f) < 0) {
+		flow_close(f, WHY_FILTER);
 		return;
 	}
 	f->proto->open(f);
@@ -324,9 +368,20 @@ static void on_timer(struct timer *t)
 	}
 }
 
+/* An end whose death ends the flow is over, even where no lane was there to see it. */
+static const struct end *end_of_why(const struct flow *f, enum why why)
+{
+	if (why == WHY_CLIENT_RESET || why == WHY_CLIENT_LOST || why == WHY_CLIENT_GONE)
+		return &f->client;
+	if (why == WHY_SERVER_RESET || why == WHY_SERVER_LOST)
+		return &f->server;
+	return NULL;
+}
+
 void flow_close(struct flow *f, enum why why)
 {
 	struct worker *w = f->worker;
+	const struct end *over = end_of_why(f, why);
 	bool orderly = why == WHY_FINISHED, stopped = why == WHY_SHUTDOWN;
 
 	if (f->phase == PHASE_CLOSED)
@@ -338,12 +393,15 @@ void flow_close(struct flow *f, enum why why)
 	w->stats.ended[why]++;
 	w->stats.bytes_up += f->up.bytes;
 	w->stats.bytes_down += f->down.bytes;
+	flow_arrive(f);
+	if (over)
+		flow_end_over(f, over);
+	lane_done(&f->up, &w->tools);
+	lane_done(&f->down, &w->tools);
 	w->realm->observer->closed(w, f);
 	/* who has been given all there will be gets it from the kernel, even after our end */
 	end_close(&f->client, orderly || (stopped && f->down.finished));
 	end_close(&f->server, orderly || (stopped && f->up.finished));
-	lane_done(&f->up, &w->tools);
-	lane_done(&f->down, &w->tools);
 	list_del(&f->link);
 	list_add_tail(&w->ended, &f->link);
 	worker_forget_flow(w);

@@ -56,6 +56,8 @@ enum source_got {
  *		cannot be dialled from there
  * @look_full:	the client's first bytes reached limits.look-ahead
  * @announced:	the observer has been told the verdict
+ * @arrived:	it has been told of the flow
+ * @client_over, @server_over: and that this end is over
  * @decision:	policy's; .final once nothing can change it
  * @plan:	what the server was dialled with
  * @dead:	the end that failed, while the other is still given what it had sent
@@ -63,6 +65,7 @@ enum source_got {
  * @active_ms:	when bytes last moved, on the loop's clock
  * @start_us:	wall clock
  * @upgrade:	called once both lanes are drained: see flow_upgrade()
+ * @user:	the observer's own
  *
  * One allocation.  An idle flow holds nothing else but the strings of its facts.
  */
@@ -90,11 +93,13 @@ struct flow {
 	struct end *dead;
 	uint64_t unsaid_bytes;
 	void (*upgrade)(struct flow *f);
+	void *user;
 	enum phase phase;
 	enum why why;
 	enum source_got source_got;
 	uint8_t learner;
 	bool learned, settled_by_time, announced, holding, look_full, translated;
+	bool arrived, client_over, server_over;
 };
 
 /**
@@ -120,6 +125,12 @@ void flow_set_timer(struct flow *f, uint32_t delay_ms);
 
 /* Tell the observer the verdict, once. */
 void flow_announce(struct flow *f);
+
+/* Tell the observer that a client is there, once. */
+void flow_arrive(struct flow *f);
+
+/* Tell the observer that @end is over, once. */
+void flow_end_over(struct flow *f, const struct end *end);
 
 static inline bool flow_is_closed(const struct flow *f)
 {

@@ -263,6 +263,7 @@ bool flow_is_greeting(const struct flow *f)
 void flow_learn_start(struct flow *f)
 {
 	run_learners(f, false);
+	flow_arrive(f);
 	if (!flow_is_closed(f))
 		flow_decide(f);
 }

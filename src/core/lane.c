@@ -73,18 +73,20 @@ static enum lane_result emit(struct lane *l, struct span out, int *ret_error)
 	return LANE_WAITS;
 }
 
-/* Show @in to each filter in turn; what comes out of the last is emitted. */
-static enum lane_result run_filters(struct lane *l, struct span in, bool end, int *ret_error)
+/* Show @in to each filter from @first on; what comes out of the last is emitted. */
+static enum lane_result run_filters(struct lane *l, struct list *first, struct span in, bool end,
+				    int *ret_error)
 {
 	struct buf made[2] = { { 0 }, { 0 } };
 	enum lane_result result;
-	struct list *i, *tmp;
+	struct list *i, *next;
 	unsigned int k = 0;
 	int r = 0;
 
-	list_for_each(i, tmp, &l->filters) {
+	for (i = first; i != &l->filters; i = next) {
 		struct filter *f = list_entry(i, struct filter, link);
 
+		next = i->next;
 		buf_done(&made[k]);
 		r = filter_run(f, in, end, &made[k], &in);
 		if (r < 0)
@@ -109,12 +111,37 @@ static enum lane_result run_filters(struct lane *l, struct span in, bool end, in
 	return result;
 }
 
+/* Filters that left between two reads go, and what they hold passes those behind them. */
+static enum lane_result let_leave(struct lane *l, int *ret_error)
+{
+	enum lane_result result = LANE_WAITS;
+	struct list *i = l->filters.next;
+
+	l->stirred = false;
+	while (i != &l->filters && result == LANE_WAITS) {
+		struct filter *f = list_entry(i, struct filter, link);
+		struct list *next = i->next;
+		struct buf held = f->held;
+
+		if (f->leave) {
+			f->held = (struct buf){ 0 };
+			if (held.len)
+				result = run_filters(l, next, buf_span(&held), false, ret_error);
+			next = i->next; /* the one behind may have left, too */
+			buf_done(&held);
+			filter_remove(f);
+		}
+		i = next;
+	}
+	return result;
+}
+
 enum lane_result lane_offer(struct lane *l, struct span in, int *ret_error)
 {
 	l->bytes += in.len;
 	if (list_empty(&l->filters))
 		return emit(l, in, ret_error);
-	return run_filters(l, in, false, ret_error);
+	return run_filters(l, l->filters.next, in, false, ret_error);
 }
 
 /* Nobody has a callback on this lane, and both tops are sockets. */
@@ -148,7 +175,7 @@ static enum lane_result take_end(struct lane *l, int *ret_error)
 	l->read_end = true;
 	if (list_empty(&l->filters))
 		return LANE_WAITS;
-	return run_filters(l, span_of(NULL, 0), true, ret_error);
+	return run_filters(l, l->filters.next, span_of(NULL, 0), true, ret_error);
 }
 
 /* One read and what follows from it.  LANE_BUSY: something moved. */
@@ -253,6 +280,12 @@ static enum lane_result pump(struct lane *l, struct lane_tools *t, size_t budget
 
 		if (r != LANE_BUSY)
 			return r;
+		if (l->stirred) {
+			r = let_leave(l, ret_error);
+			if (r != LANE_WAITS)
+				return r;
+			continue;
+		}
 		if (l->read_end)
 			return LANE_ENDED;
 		if (l->paused || !end_can_read(l->from))

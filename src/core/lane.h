@@ -30,6 +30,7 @@ struct lane_tools {
  * @spliced:	moves by splice at present
  * @was_spliced: has moved something by splice
  * @paused:	drains, but reads nothing
+ * @stirred:	a filter said, between two reads, that it leaves: see struct filter
  * @read_end:	@from has ended
  * @finished:	and @to has been told
  */
@@ -41,7 +42,7 @@ struct lane {
 	uint64_t bytes;
 	enum offload offload;
 	uint8_t n_bulk, n_small;
-	bool spliced, was_spliced, paused, read_end, finished;
+	bool spliced, was_spliced, paused, stirred, read_end, finished;
 };
 
 enum lane_result {

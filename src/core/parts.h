@@ -72,6 +72,18 @@ struct proto_ops {
 	void (*timeout)(struct flow *f);
 };
 
+/**
+ * struct interceptor - something that wants to see what flows carry
+ * @open:	the server is there and nothing has been relayed: may put filters (filter.h) into
+ *		f->up and f->down.  Return: 0, also if it has no interest in this flow; -errno ends
+ *		the flow with WHY_FILTER
+ * @conf:	its own business
+ */
+struct interceptor {
+	int (*open)(struct flow *f, const struct interceptor *i);
+	const void *conf;
+};
+
 /* The parts that flows are made of unless policy says otherwise. */
 struct parts {
 	const struct stream_ops *socket;

@@ -20,13 +20,26 @@ struct worker;
 
 /**
  * struct observer - who is told about flows, in the thread that carries them
+ * @accepted:	a client is there; the target, too, if no byte of it was needed for that
+ * @dialling:	a server is about to be dialled
+ * @opened:	it is there
  * @decided:	the verdict is known, and what the client's first bytes said, if it spoke first
- * @closed:	the flow has ended (f->why); its facts and counters are still there
- * @round:	a round of events is over; NULL: not interested
+ * @end_over:	@end has ended, by FIN or by RST (@end->failed); once for each
+ * @closed:	the flow has ended (f->why); its facts and counters are still there, its filters
+ *		are not
+ * @accept_failed: @l could not accept, @error is -errno
+ * @round:	a round of events is over
+ *
+ * Each but @decided and @closed may be NULL.  Of a flow, @accepted comes first, @closed last.
  */
 struct observer {
+	void (*accepted)(struct worker *w, struct flow *f);
+	void (*dialling)(struct worker *w, struct flow *f);
+	void (*opened)(struct worker *w, struct flow *f);
 	void (*decided)(struct worker *w, const struct flow *f);
+	void (*end_over)(struct worker *w, struct flow *f, const struct end *end);
 	void (*closed)(struct worker *w, const struct flow *f);
+	void (*accept_failed)(struct worker *w, const struct listener *l, int error);
 	void (*round)(struct worker *w);
 };
 
@@ -43,7 +56,9 @@ struct snapshot {
 /**
  * struct realm - what all workers share
  * @snapshot:	flows remember the one they began with
+ * @interceptors: asked in this order whenever a server is there
  * @workers:	all of them, so that one can hand a client over to another
+ * @owner:	the observer's own
  * @n_flows:	flows of all workers
  * @look_ahead_bytes: kept by all flows
  */
@@ -52,10 +67,13 @@ struct realm {
 	struct parts parts;
 	struct listener *listeners;
 	unsigned int n_listeners;
+	const struct interceptor *interceptors;
+	unsigned int n_interceptors;
 	unsigned int pipes_per_worker;
 	struct worker *workers;
 	unsigned int n_workers;
 	const struct observer *observer;
+	void *owner;
 	atomic_uint n_flows;
 	atomic_ullong look_ahead_bytes;
 	atomic_ullong next_flow_id;

@@ -77,12 +77,13 @@ static void last_words(struct flow *f)
 
 static void end_died(struct flow *f, struct end *dead, int error)
 {
+	dead->failed = dead->hup = dead->readable = true;
+	flow_end_over(f, dead);
 	f->dead = dead;
 	f->why = why_dead(f, dead, error);
 	f->active_ms = loop_now_ms(&f->worker->loop);
 	f->up.paused = !f->learned; /* what nobody has looked at does not go on */
 	f->down.paused = false;
-	dead->failed = dead->hup = dead->readable = true;
 	last_words(f);
 }
 
@@ -187,6 +188,10 @@ static void raw_relay(struct flow *f)
 	down = lane_pump(&f->down, t, BUDGET_BYTES, &error);
 	if (!lane_went(f, &f->down, down, error))
 		return;
+	if (f->up.read_end)
+		flow_end_over(f, &f->client);
+	if (f->down.read_end)
+		flow_end_over(f, &f->server);
 	if (!f->announced && f->decision.final && (f->learned || f->down.bytes))
 		flow_announce(f);
 	if (f->up.bytes + f->down.bytes != before)

@@ -398,6 +398,59 @@ static void test_filter_sees_all_and_the_end_once(void **state)
 	}
 }
 
+static enum filter_verdict holder_data(struct filter *f, struct span in, bool end, struct buf *out)
+{
+	(void)out;
+	(void)end;
+	assert_false(f->leave);
+	return in.len < 100000 ? FILTER_HOLD : FILTER_PASS;
+}
+
+static const struct filter_ops holder_ops = { .name = "holder", .data = holder_data };
+
+/* Filters leave between two reads, any of three: what they hold goes on at once, in order. */
+static void test_filters_leave_while_holding(void **state)
+{
+	(void)state;
+	for (uint32_t seed = 0; seed < 8 * SEEDS; seed++) {
+		struct filter f[3] = { { .ops = &holder_ops },
+				       { .ops = &holder_ops },
+				       { .ops = &holder_ops } };
+		enum lane_result r = LANE_WAITS;
+		struct bench b;
+		int error = 0;
+
+		bench_init(&b, seed, OFFLOAD_AUTO, 3u << 20);
+		for (unsigned int i = 0; i < ARRAY_SIZE(f); i++)
+			list_add_tail(&b.lane.filters, &f[i].link);
+		while (b.from.n_given < 1u << 20) {
+			double_event(&b.from);
+			double_event(&b.to);
+			bench_turn(&b, &error);
+		}
+		b.lane.paused = true;
+		for (unsigned int i = 0; i < ARRAY_SIZE(f); i++)
+			b.lane.stirred |= f[i].leave = seed & 1u << i;
+		for (unsigned int k = 0; k < 1000 && r == LANE_WAITS; k++) {
+			end_note(&b.to.end, READY_OUT);
+			r = lane_pump(&b.lane, &b.tools, 1u << 20, &error);
+		}
+		for (unsigned int i = 0; i < ARRAY_SIZE(f); i++)
+			assert_int_equal(list_empty(&f[i].link), f[i].leave);
+		if (list_empty(&b.lane.filters))
+			assert_int_equal(b.to.n_taken, b.from.n_given);
+		b.lane.paused = false;
+		while (r == LANE_WAITS || r == LANE_BUSY) {
+			double_event(&b.from);
+			double_event(&b.to);
+			r = lane_pump(&b.lane, &b.tools, 1u << 20, &error);
+		}
+		assert_int_equal(r, LANE_ENDED);
+		assert_int_equal(b.to.n_taken, 3u << 20);
+		bench_done(&b);
+	}
+}
+
 /* A layer that cannot splice comes on top while the lane splices: it is copied from then on. */
 static void test_layer_without_splice(void **state)
 {
@@ -439,6 +492,7 @@ int main(void)
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_filter_ends_offload_until_it_leaves),
 		cmocka_unit_test(test_filter_sees_all_and_the_end_once),
+		cmocka_unit_test(test_filters_leave_while_holding),
 		cmocka_unit_test(test_layer_without_splice),
 	};
 
