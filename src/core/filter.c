@@ -3,6 +3,13 @@
 
 #include "core/filter.h"
 
+static enum filter_verdict show(struct filter *f, struct span in, bool end, struct buf *out)
+{
+	if (f->leave) /* it is only waiting to be removed */
+		return FILTER_PASS;
+	return f->ops->data(f, in, end, out);
+}
+
 int filter_run(struct filter *f, struct span in, bool end, struct buf *scratch,
 	       struct span *ret_out)
 {
@@ -10,15 +17,18 @@ int filter_run(struct filter *f, struct span in, bool end, struct buf *scratch,
 	int r;
 
 	if (holds) {
-		r = buf_append(&f->held, in, FILTER_HOLD_MAX_BYTES);
+		/* the limit is for what it keeps, not for what it is shown */
+		r = buf_append(&f->held, in, FILTER_HOLD_MAX_BYTES + in.len);
 		if (r < 0)
 			return r;
 	}
-	switch (f->ops->data(f, holds ? buf_span(&f->held) : in, end, scratch)) {
+	switch (show(f, holds ? buf_span(&f->held) : in, end, scratch)) {
 	case FILTER_HOLD:
 		if (!end && !f->leave) {
 			*ret_out = span_of(NULL, 0);
-			return holds ? 0 : buf_append(&f->held, in, FILTER_HOLD_MAX_BYTES);
+			if (!holds)
+				return buf_append(&f->held, in, FILTER_HOLD_MAX_BYTES);
+			return f->held.len > FILTER_HOLD_MAX_BYTES ? -EMSGSIZE : 0;
 		}
 		break;
 	case FILTER_PASS:

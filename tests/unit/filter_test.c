@@ -188,8 +188,30 @@ static void test_hold_is_bounded(void **state)
 	for (; held + 1024 <= FILTER_HOLD_MAX_BYTES; held += 1024)
 		show(&p, portion, false, 0, "");
 	show(&p, "y", false, -EMSGSIZE, NULL);
-	assert_true(p.f.held.len <= FILTER_HOLD_MAX_BYTES);
 	filter_remove(&p.f);
+}
+
+/* However much is shown, what counts is what is kept. */
+static void test_held_and_a_large_block(void **state)
+{
+	char *large = malloc(FILTER_HOLD_MAX_BYTES + 2);
+	struct buf scratch = { 0 };
+	struct puppet p;
+	struct span out;
+
+	(void)state;
+	memset(large, 'x', FILTER_HOLD_MAX_BYTES + 1);
+	large[FILTER_HOLD_MAX_BYTES + 1] = '\0';
+	puppet_init(&p);
+	p.verdict = FILTER_HOLD;
+	show(&p, "y", false, 0, "");
+	p.verdict = FILTER_PASS;
+	assert_int_equal(filter_run(&p.f, span_str(large), false, &scratch, &out), 0);
+	assert_int_equal(out.len, FILTER_HOLD_MAX_BYTES + 2);
+	assert_int_equal(p.f.held.len, 0);
+	buf_done(&scratch);
+	filter_remove(&p.f);
+	free(large);
 }
 
 static void test_hold_too_much_at_once(void **state)
@@ -518,6 +540,7 @@ int main(void)
 		cmocka_unit_test(test_removed_with_something_held),
 		cmocka_unit_test(test_end_of_the_flow),
 		cmocka_unit_test(test_hold_is_bounded),
+		cmocka_unit_test(test_held_and_a_large_block),
 		cmocka_unit_test(test_hold_too_much_at_once),
 		cmocka_unit_test(test_pairs_and_triples),
 		cmocka_unit_test(test_random_chains),
