@@ -139,6 +139,7 @@ static void entry_end(struct datagram_port *p, struct datagram_entry *e, enum wh
 	e->report.why = why;
 	e->report.end_ms = e->report.start_ms + (e->last_ms - e->start_loop_ms);
 	timer_cancel(&p->loop->timers, &e->timer);
+	datagram_between_close(p, e);
 	p->config.ops->ended(p->config.owner, &e->report);
 	datagram_entry_free(&p->table, e);
 	p->stats.entries--;
@@ -174,7 +175,7 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 	struct decision d = { 0 };
 	int r = 0;
 
-	p->config.ops->decide(p->config.owner, &facts, first->payload, &d);
+	p->config.ops->decide(p->config.owner, &facts, udp_packet_segment(first, 0).payload, &d);
 	e->report.protocol = facts.protocol;
 	e->report.host = TAKE_PTR(facts.host);
 	facts_done(&facts);
@@ -304,7 +305,7 @@ static struct datagram_entry *route_packet(struct datagram_port *p, const struct
 	datagram_session_used(&p->table, e->session, e->last_ms);
 	if (e->upstream)
 		return e;
-	e->report.up.datagrams++;
+	e->report.up.datagrams += udp_packet_count(packet);
 	e->report.up.bytes += packet->payload.len;
 	if (e->report.verdict == VERDICT_REJECT)
 		refuse_packet(p, packet, UDP_FAULT_PORT);
@@ -351,6 +352,22 @@ static void drop_up(struct datagram_port *p, struct datagram_entry *e,
 /* Send what goes through one upstream socket.  A send may report an ICMP error that an earlier
  * datagram has caused, so each is tried twice. */
 static void send_up(struct datagram_port *p, struct datagram_upstream *u,
+		    const struct udp_packet **list, struct datagram_entry **entries,
+		    unsigned int n);
+
+/* A train that the way to the server does not take as one. */
+static void send_apart(struct datagram_port *p, struct datagram_upstream *u,
+		       const struct udp_packet *train, struct datagram_entry *e)
+{
+	for (size_t i = 0; i < udp_packet_count(train); i++) {
+		struct udp_packet one = udp_packet_segment(train, i);
+		const struct udp_packet *list = &one;
+
+		send_up(p, u, &list, &e, 1);
+	}
+}
+
+static void send_up(struct datagram_port *p, struct datagram_upstream *u,
 		    const struct udp_packet **list, struct datagram_entry **entries, unsigned int n)
 {
 	bool retried = false;
@@ -364,6 +381,11 @@ static void send_up(struct datagram_port *p, struct datagram_upstream *u,
 			continue;
 		}
 		retried = false;
+		if (sent < 0 && list[i]->segment_bytes) {
+			send_apart(p, u, list[i], entries[i]);
+			i++;
+			continue;
+		}
 		if (sent == -EMSGSIZE) {
 			sent = send_too_big(p, u, list[i]);
 			sent = sent < 0 ? sent : 1;
@@ -374,7 +396,7 @@ static void send_up(struct datagram_port *p, struct datagram_upstream *u,
 			continue;
 		}
 		for (; sent; sent--, i++) {
-			entries[i]->report.up.datagrams++;
+			entries[i]->report.up.datagrams += udp_packet_count(list[i]);
 			entries[i]->report.up.bytes += list[i]->payload.len;
 			if (entries[i]->report.why == WHY_FINISHED)
 				datagram_entry_expect(p, entries[i], WHY_IDLE);
@@ -382,7 +404,7 @@ static void send_up(struct datagram_port *p, struct datagram_upstream *u,
 	}
 }
 
-static void pass_up(struct datagram_port *p, const struct udp_packet *packets, unsigned int n)
+void datagram_pass_up(struct datagram_port *p, const struct udp_packet *packets, unsigned int n)
 {
 	struct datagram_entry *route[UDP_BATCH], *entries[UDP_BATCH];
 	const struct udp_packet *list[UDP_BATCH];
@@ -418,7 +440,7 @@ static void arrival_on_ready(struct watch *w, uint32_t ready)
 		int n = udp_recv_batch(a->fd, a->port->batch, packets);
 
 		if (n > 0)
-			pass_up(a->port, packets, (unsigned int)n);
+			datagram_pass_up(a->port, packets, (unsigned int)n);
 		if (n < UDP_BATCH)
 			return;
 	}

@@ -2,6 +2,7 @@
 #ifndef CORE_DATAGRAM_H
 #define CORE_DATAGRAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/addr.h"
@@ -65,6 +66,7 @@ struct datagram_ops {
  * @reply_fd:	raw sockets for what seems to come from servers (udp_raw_reply())
  * @icmp_fd:	raw sockets for ICMP errors (udp_raw_icmp())
  * @listener, @name: for the facts, for reports
+ * @inside:	the clients live in another network namespace, in which no socket can be made
  * @mark:	SO_MARK of sockets towards servers, 0: none
  *
  * -1 where there is no such descriptor; a listening one needs both of its raw ones.  Limits
@@ -74,6 +76,7 @@ struct datagram_config {
 	int listen_fd[2], reply_fd[2], icmp_fd[2];
 	uint16_t listener;
 	const char *name;
+	bool inside;
 	uint32_t mark;
 	struct datagram_limits {
 		uint32_t sessions;	      /* in total: 16384 */

@@ -23,6 +23,7 @@ struct datagram_port {
 	struct datagram_stats stats;
 	struct udp_batch *batch;
 	struct datagram_arrival arrival[2];
+	unsigned int n_between;
 	uint64_t refusals_since_ms;
 	uint32_t refusals; /* reported in this second */
 };
@@ -55,5 +56,17 @@ void datagram_upstream_relay_error(struct datagram_port *p, struct datagram_upst
 void datagram_upstream_relay_errors(struct datagram_port *p, struct datagram_upstream *u);
 
 void datagram_upstream_close(struct datagram_port *p, struct datagram_upstream *u);
+
+/* Datagrams of clients, each with its original destination. */
+void datagram_pass_up(struct datagram_port *p, const struct udp_packet *packets, unsigned int n);
+
+/* Is @packet, a reply of @e, to go through a socket of its own?  If so it is there. */
+bool datagram_between_use(struct datagram_port *p, struct datagram_entry *e,
+			  const struct udp_packet *packet);
+
+/* Return: 0 or -errno; a train may have to be taken apart, as with udp_send_batch(). */
+int datagram_between_send(const struct datagram_entry *e, const struct udp_packet *packet);
+
+void datagram_between_close(struct datagram_port *p, struct datagram_entry *e);
 
 #endif

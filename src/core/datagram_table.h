@@ -45,6 +45,7 @@ struct datagram_session {
  * struct datagram_entry - what one client has with one destination
  * @report:	what is told at its end; @report.why is what the end by idling would mean
  * @upstream:	NULL: denied or rejected
+ * @between, @no_between: a socket for trains of replies; it could not be had
  * @start_loop_ms, @last_ms: first and last datagram, on the loop's clock
  */
 struct datagram_entry {
@@ -53,6 +54,8 @@ struct datagram_entry {
 	struct timer timer;
 	struct datagram_session *session;
 	struct datagram_upstream *upstream;
+	struct datagram_between *between;
+	bool no_between;
 	struct datagram_report report;
 	uint64_t start_loop_ms, last_ms;
 };

@@ -52,51 +52,126 @@ void datagram_upstream_relay_errors(struct datagram_port *p, struct datagram_ups
 		datagram_upstream_relay_error(p, u, &error);
 }
 
-/* Where replies go back to the client. */
+/* Replies on their way to one client through the raw socket. */
+struct replies {
+	const struct udp_packet *list[UDP_BATCH];
+	struct datagram_entry *entries[UDP_BATCH];
+	unsigned int n;
+};
+
+static void count_down(struct datagram_entry *e, const struct udp_packet *packet)
+{
+	e->report.down.datagrams += udp_packet_count(packet);
+	e->report.down.bytes += packet->payload.len;
+}
+
+static void drop_down(struct datagram_port *p, struct datagram_entry *e)
+{
+	e->report.down.dropped++;
+	p->stats.down_dropped++;
+}
+
+static void replies_send(struct datagram_port *p, const struct datagram_session *s,
+			 struct replies *r)
+{
+	int fd = p->config.reply_fd[datagram_family_index(&s->client)];
+
+	for (unsigned int i = 0; i < r->n;) {
+		int sent = udp_reply_batch(fd, r->list + i, r->n - i);
+
+		if (sent < 0)
+			drop_down(p, r->entries[i++]);
+		for (; sent > 0; sent--, i++)
+			count_down(r->entries[i], r->list[i]);
+	}
+	r->n = 0;
+}
+
+static void replies_add(struct datagram_port *p, const struct datagram_session *s,
+			struct replies *r, struct datagram_entry *e,
+			const struct udp_packet *packet)
+{
+	if (r->n == UDP_BATCH)
+		replies_send(p, s, r);
+	r->entries[r->n] = e;
+	r->list[r->n++] = packet;
+}
+
+/* A train, taken apart. */
+static void replies_add_apart(struct datagram_port *p, const struct datagram_session *s,
+			      struct replies *r, struct datagram_entry *e,
+			      const struct udp_packet *train)
+{
+	struct udp_packet parts[UDP_BATCH];
+	size_t n = udp_packet_count(train);
+
+	replies_send(p, s, r);
+	for (size_t i = 0; i < n; i++) {
+		parts[i % UDP_BATCH] = udp_packet_segment(train, i);
+		replies_add(p, s, r, e, &parts[i % UDP_BATCH]);
+		if (r->n == UDP_BATCH)
+			replies_send(p, s, r);
+	}
+	replies_send(p, s, r);
+}
+
+/* One reply goes on its way, in its turn. */
+static void reply(struct datagram_port *p, const struct datagram_session *s, struct replies *r,
+		  struct datagram_entry *e, const struct udp_packet *packet)
+{
+	int error = -ENOENT;
+
+	if (datagram_between_use(p, e, packet)) {
+		replies_send(p, s, r);
+		error = datagram_between_send(e, packet);
+		if (!error)
+			count_down(e, packet);
+	}
+	if (error == -EAGAIN || error == -ENOBUFS)
+		drop_down(p, e);
+	else if (error && packet->segment_bytes)
+		replies_add_apart(p, s, r, e, packet);
+	else if (error)
+		replies_add(p, s, r, e, packet);
+}
+
+static void replied(struct datagram_port *p, struct datagram_entry *e)
+{
+	bool answered = e->report.target.port == DNS_PORT &&
+			e->report.down.datagrams >= e->report.up.datagrams;
+
+	e->last_ms = loop_now_ms(p->loop);
+	datagram_session_used(&p->table, e->session, e->last_ms);
+	datagram_entry_expect(p, e, answered ? WHY_FINISHED : WHY_IDLE);
+}
+
+/* Replies go back to the client. */
 static void pass_down(struct datagram_port *p, struct datagram_session *s,
 		      struct udp_packet *packets, unsigned int n)
 {
-	const struct udp_packet *list[UDP_BATCH];
 	struct datagram_entry *entries[UDP_BATCH];
-	unsigned int n_list = 0;
+	struct replies r = { 0 };
 
 	for (unsigned int i = 0; i < n; i++) {
-		struct addr *from = &packets[i].from;
+		const struct addr *from = &packets[i].from;
 		struct datagram_entry *e = datagram_entry_find(&p->table, s, from);
 
 		if (!e)
 			e = datagram_entry_find_ip(s, from);
-		if (!e || !e->upstream) {
+		if (e && !e->upstream)
+			e = NULL;
+		entries[i] = e;
+		if (!e) {
 			p->stats.strays++;
 			continue;
 		}
 		packets[i].to = s->client;
-		list[n_list] = &packets[i];
-		entries[n_list++] = e;
+		reply(p, s, &r, e, &packets[i]);
 	}
-	for (unsigned int i = 0; i < n_list;) {
-		int sent = udp_reply_batch(p->config.reply_fd[datagram_family_index(&s->client)],
-					   list + i, n_list - i);
-
-		if (sent < 0) {
-			entries[i++]->report.down.dropped++;
-			p->stats.down_dropped++;
-			continue;
-		}
-		for (; sent; sent--, i++) {
-			entries[i]->report.down.datagrams++;
-			entries[i]->report.down.bytes += list[i]->payload.len;
-		}
-	}
-	for (unsigned int i = 0; i < n_list; i++) {
-		struct datagram_entry *e = entries[i];
-		bool answered = e->report.target.port == DNS_PORT &&
-				e->report.down.datagrams >= e->report.up.datagrams;
-
-		e->last_ms = loop_now_ms(p->loop);
-		datagram_session_used(&p->table, s, e->last_ms);
-		datagram_entry_expect(p, e, answered ? WHY_FINISHED : WHY_IDLE);
-	}
+	replies_send(p, s, &r);
+	for (unsigned int i = 0; i < n; i++)
+		if (entries[i])
+			replied(p, entries[i]);
 }
 
 static void upstream_on_ready(struct watch *w, uint32_t ready)

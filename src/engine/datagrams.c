@@ -122,6 +122,7 @@ int datagrams_adopt(struct datagrams *d, const struct netns_sockets *sockets, ui
 			close(sockets->icmp[i]);
 			continue;
 		}
+		p->config.inside = true;
 		p->config.listen_fd[i] = sockets->udp[i];
 		p->config.reply_fd[i] = sockets->reply[i];
 		p->config.icmp_fd[i] = sockets->icmp[i];

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <time.h> /* for the next */
@@ -31,7 +32,7 @@ struct udp_batch {
 union control {
 	struct cmsghdr align;
 	char data[CMSG_SPACE(sizeof(struct sock_extended_err) + sizeof(struct sockaddr_in6)) +
-		  CMSG_SPACE(sizeof(struct sockaddr_in6)) + CMSG_SPACE(sizeof(int))];
+		  CMSG_SPACE(sizeof(struct sockaddr_in6)) + 2 * CMSG_SPACE(sizeof(int))];
 };
 
 struct udp_batch *udp_batch_new(void)
@@ -98,6 +99,7 @@ int udp_adopt_listener(int fd, uint8_t family)
 		set_int(fd, SOL_SOCKET, SO_RCVBUF, LISTEN_QUEUE_BYTES);
 	r = family == 4 ? set_int(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
 			: set_int(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1);
+	set_int(fd, IPPROTO_UDP, UDP_GRO, 1); /* where the kernel can */
 	return r < 0 ? r : set_receive_tos(fd, family);
 }
 
@@ -133,6 +135,7 @@ int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint
 		r = set_receive_tos(fd, family);
 	if (!r)
 		r = set_fragment(fd, family, false);
+	set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
 	if (!r && mark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
 	if (r < 0 && r != -EPERM)
@@ -150,11 +153,33 @@ int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
+int udp_between(const struct addr *from, const struct addr *to, uint32_t mark)
+{
+	_cleanup_close_ int fd = udp_socket(from->family);
+	union sockaddr_any s;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = set_transparent(fd, from->family);
+	if (!r)
+		r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (!r && mark)
+		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
+	if (!r)
+		r = udp_adopt_listener(fd, from->family);
+	if (!r)
+		r = bind_to(fd, from);
+	if (!r && connect(fd, &s.sa, sockaddr_from_addr(&s, to)) < 0)
+		r = -errno;
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
 static void read_control(struct msghdr *m, struct udp_packet *ret)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
 		union sockaddr_any s = { 0 };
-		int tclass;
+		int tclass, segment;
 
 		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_ORIGDSTADDR) {
 			memcpy(&s.in, CMSG_DATA(c), sizeof(s.in));
@@ -167,6 +192,10 @@ static void read_control(struct msghdr *m, struct udp_packet *ret)
 		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
 			memcpy(&tclass, CMSG_DATA(c), sizeof(tclass));
 			ret->tos = (uint8_t)tclass;
+		} else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+			memcpy(&segment, CMSG_DATA(c), sizeof(segment));
+			if (segment > 0 && (size_t)segment < ret->payload.len)
+				ret->segment_bytes = (uint16_t)segment;
 		}
 	}
 }
@@ -201,21 +230,47 @@ int udp_recv_batch(int fd, struct udp_batch *b, struct udp_packet ret[static UDP
 	return n;
 }
 
-static void write_tos(struct msghdr *m, union control *control, const struct udp_packet *p)
+static void put_control(struct msghdr *m, union control *control, int level, int type,
+			const void *value, size_t len_bytes)
+{
+	struct cmsghdr *c;
+
+	if (!m->msg_control)
+		memset(control, 0, sizeof(*control));
+	m->msg_control = control;
+	c = (struct cmsghdr *)(control->data + m->msg_controllen);
+	*c = (struct cmsghdr){
+		.cmsg_len = CMSG_LEN(len_bytes), .cmsg_level = level, .cmsg_type = type
+	};
+	memcpy(CMSG_DATA(c), value, len_bytes);
+	m->msg_controllen += CMSG_SPACE(len_bytes);
+}
+
+static void write_control(struct msghdr *m, union control *control, const struct udp_packet *p)
 {
 	int tos = p->tos;
+	bool v4 = p->from.family ? p->from.family == 4 : p->to.family == 4;
 
-	if (!tos)
-		return;
-	m->msg_control = control;
-	m->msg_controllen = CMSG_SPACE(sizeof(tos));
-	memset(control, 0, CMSG_SPACE(sizeof(tos)));
-	control->align = (struct cmsghdr){
-		.cmsg_len = CMSG_LEN(sizeof(tos)),
-		.cmsg_level = p->to.family == 4 ? IPPROTO_IP : IPPROTO_IPV6,
-		.cmsg_type = p->to.family == 4 ? IP_TOS : IPV6_TCLASS,
-	};
-	memcpy(CMSG_DATA(&control->align), &tos, sizeof(tos));
+	if (tos)
+		put_control(m, control, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS,
+			    &tos, sizeof(tos));
+	if (p->segment_bytes)
+		put_control(m, control, IPPROTO_UDP, UDP_SEGMENT, &p->segment_bytes,
+			    sizeof(p->segment_bytes));
+}
+
+struct udp_packet udp_packet_segment(const struct udp_packet *p, size_t i)
+{
+	struct udp_packet one = *p;
+	size_t at = i * p->segment_bytes;
+
+	if (!p->segment_bytes)
+		return one;
+	one.payload = span_skip(p->payload, at);
+	if (one.payload.len > p->segment_bytes)
+		one.payload.len = p->segment_bytes;
+	one.segment_bytes = 0;
+	return one;
 }
 
 int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int n)
@@ -232,12 +287,14 @@ int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int
 		iov[i] = (struct iovec){ .iov_base = (void *)p->payload.data,
 					 .iov_len = p->payload.len };
 		m[i].msg_hdr = (struct msghdr){
-			.msg_name = &to[i],
-			.msg_namelen = sockaddr_from_addr(&to[i], &p->to),
 			.msg_iov = &iov[i],
 			.msg_iovlen = 1,
 		};
-		write_tos(&m[i].msg_hdr, &control[i], p);
+		if (p->to.family) {
+			m[i].msg_hdr.msg_name = &to[i];
+			m[i].msg_hdr.msg_namelen = sockaddr_from_addr(&to[i], &p->to);
+		}
+		write_control(&m[i].msg_hdr, &control[i], p);
 	}
 	r = sendmmsg(fd, m, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return r < 0 ? -errno : r;

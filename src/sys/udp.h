@@ -25,12 +25,24 @@
  *		socket: not set; to be sent: where to
  * @payload:	may be empty.  Received: valid until the batch is next used
  * @tos:	DSCP and ECN: IPv4 TOS, IPv6 traffic class
+ * @segment_bytes: the payload is a train of datagrams of this size, of which the last may be
+ *		smaller (GRO); 0: it is one
  */
 struct udp_packet {
 	struct addr from, to;
 	struct span payload;
 	uint8_t tos;
+	uint16_t segment_bytes;
 };
+
+/* Datagrams in it. */
+static inline size_t udp_packet_count(const struct udp_packet *p)
+{
+	return p->segment_bytes ? (p->payload.len + p->segment_bytes - 1) / p->segment_bytes : 1;
+}
+
+/* The @i-th of them, as a packet of its own. */
+struct udp_packet udp_packet_segment(const struct udp_packet *p, size_t i);
 
 /* Room for UDP_BATCH datagrams of any size; one per thread is enough.  NULL: no memory. */
 struct udp_batch;
@@ -64,9 +76,18 @@ int udp_adopt_listener(int fd, uint8_t family);
 int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint32_t mark);
 
 /**
+ * udp_between() - a connected socket that speaks to @to as if it were @from
+ * @from:	foreign: needs IP_TRANSPARENT
+ *
+ * Return: the descriptor, -EADDRINUSE if somebody has @from, or another -errno.
+ */
+int udp_between(const struct addr *from, const struct addr *to, uint32_t mark);
+
+/**
  * udp_recv_batch() - read what is there
  *
- * Datagrams of any size arrive whole.  Return: packets, > 0; -EAGAIN; or another -errno,
+ * Datagrams of any size arrive whole; trains of them, where the network has kept them together,
+ * as one packet.  Return: packets, > 0; -EAGAIN; or another -errno,
  * among them pending ICMP errors of upstream sockets (then see udp_recv_error()).
  */
 int udp_recv_batch(int fd, struct udp_batch *b, struct udp_packet ret[static UDP_BATCH]);
@@ -74,6 +95,9 @@ int udp_recv_batch(int fd, struct udp_batch *b, struct udp_packet ret[static UDP
 /**
  * udp_send_batch() - send each packet's payload to its @to
  * @n:		1..UDP_BATCH
+ *
+ * A train goes as one where the way to the server can (else -EINVAL, -EMSGSIZE or -EIO: send its
+ * segments one by one).  On a connected socket @to may be unset.
  *
  * Return: packets sent, > 0 (the next one had an error: call again with the rest), or the
  * -errno of the first.

@@ -251,3 +251,60 @@ def test_a_crowd_leaves_nothing_behind(lab, serve, family):
         c.close()
     limpid.records.wait(lambda r: r["proto"] == "UDP", count=600)
     assert limpid.descriptors() == before
+
+
+SEGMENT = (17, 103)   # SOL_UDP, UDP_SEGMENT
+
+
+def send_train(s, data, segment, to):
+    s.sendmsg([data], [(*SEGMENT, segment.to_bytes(2, "little"))], 0, to)
+
+
+def hear_train(s, size, segment):
+    got = []
+    while sum(map(len, got)) < size:
+        got.append(hear(s)[0])
+    assert [len(x) for x in got] == [min(segment, size - at) for at in range(0, size, segment)]
+    return b"".join(got)
+
+
+@pytest.mark.parametrize("port", [KEEP, OWN])
+def test_trains_of_datagrams(lab, limpid, family, client, port):
+    """GSO in, GRO, GSO out: each datagram keeps its size, its order and its addresses, in both
+    directions, among single ones, and beside another client of the same server."""
+    at = server(lab, family, port)
+    other = lab.udp(lab.client, family, CLIENT["tproxy"][family], lab.free_port())
+    size, segment = 20_123, 1200
+    names = {}
+    for c in (client, other):
+        c.sendto(b"first", (SERVER[family], port))
+        names[c] = hear(at)[1]
+    for i in range(3):
+        data = sock.pattern(size, i)
+        send_train(client, data, segment, (SERVER[family], port))
+        assert hear_train(at, size, segment) == data
+        send_train(at, data[::-1], segment, names[client])
+        assert hear_train(client, size, segment) == data[::-1]
+        for c in (client, other):
+            c.sendto(b"single", (SERVER[family], port))
+            assert hear(at) == (b"single", names[c])
+            at.sendto(b"answer", names[c])
+            assert hear(c) == (b"answer", (SERVER[family], port))
+    record = udp_record(limpid, client)
+    trains = 3 * (size // segment + 1)
+    assert record["flow"]["pkts_toserver"] == trains + 4
+    assert record["flow"]["pkts_toclient"] == trains + 3
+    assert record["flow"]["bytes_toclient"] == 3 * size + 3 * len("answer")
+
+
+def test_a_train_too_wide_for_the_way(lab, limpid, family, client):
+    """What the server's side cannot take as one train is taken apart, and fragmented."""
+    at = server(lab, family, KEEP)
+    data = sock.pattern(14_000)
+    lab.proxy.run("ip", "link", "set", "p1", "mtu", "1300")
+    try:
+        send_train(client, data, 1400, (SERVER[family], KEEP))
+        assert hear_train(at, len(data), 1400) == data
+    finally:
+        lab.proxy.run("ip", "link", "set", "p1", "mtu", "1500")
+    assert limpid.alive()
