@@ -347,8 +347,10 @@ int config_load(const char *path, FILE *errors, struct config **ret)
 	size_t len;
 	int r;
 
-	if (!c || !folder)
+	if (!c || !folder) {
+		fprintf(errors, "%s: out of memory\n", path);
 		return -ENOMEM;
+	}
 	r = file_read(path, YAML_MAX_BYTES, &bytes, &len);
 	if (r < 0) {
 		fprintf(errors, "%s: cannot be read: %s\n", path, strerror(-r));

@@ -371,14 +371,23 @@ static void library_said(struct fy_diag *unused, void *user, const char *text, s
 		 text_escape(span_of(sign, (size_t)(end - sign)), escaped, sizeof(escaped)));
 }
 
+/*
+ * The library does not notice each allocation that fails, or says "" for a text that it cannot
+ * make: what is written would be read as something else.  But malloc(3) leaves its trace.
+ */
 static int events_read(struct reader *r, struct fy_parser *parser)
 {
 	struct fy_event *e;
 	int ret = 0;
 
+	errno = 0;
 	while (!ret && (e = fy_parser_parse(parser))) {
 		ret = event_take(r, e);
 		fy_parser_event_free(parser, e);
+	}
+	if (errno == ENOMEM) {
+		diag_no_memory(r->diag);
+		ret = -ENOMEM;
 	}
 	if (ret)
 		return ret;
