@@ -232,10 +232,13 @@ int engine_adopt(struct engine *e, const struct netns_sockets *sockets)
 	};
 	for (int i = 0; i < NETNS_FAMILIES; i++) {
 		struct listener *l;
+		int r;
 
 		if (sockets->tcp[i] < 0)
 			continue;
-		sock_adopt_listener(sockets->tcp[i]);
+		r = sock_adopt_listener(sockets->tcp[i]);
+		if (r < 0)
+			return r;
 		l = listener_add(e, &e->inside, (uint16_t)e->config->n_listeners, sockets->tcp[i]);
 		l->inside = true;
 	}
@@ -247,10 +250,7 @@ static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
 	struct engine *e = container_of(w->realm, struct engine, realm);
-	int r = datagrams_open(e->datagrams, w);
 
-	if (r < 0)
-		log_line(LOG_ERROR, "worker %u: cannot carry datagrams: %s", w->index, strerror(-r));
 	worker_run(w);
 	datagrams_close(e->datagrams, w);
 	atomic_fetch_add(&e->n_idle, 1);
@@ -259,7 +259,7 @@ static void *worker_main(void *arg)
 
 int engine_start(struct engine *e)
 {
-	int r;
+	int r = 0;
 
 	budget_descriptors(e);
 	for (; e->n_inited < e->n_workers; e->n_inited++) {
@@ -269,6 +269,10 @@ int engine_start(struct engine *e)
 		e->workers[e->n_inited].record = &e->recorders[e->n_inited];
 	}
 	e->realm.n_workers = e->n_workers;
+	for (unsigned int i = 0; i < e->n_workers && !r; i++)
+		r = datagrams_open(e->datagrams, &e->workers[i]);
+	if (r < 0)
+		return r;
 	for (; e->n_started < e->n_workers; e->n_started++) {
 		r = -pthread_create(&e->threads[e->n_started], NULL, worker_main,
 				    &e->workers[e->n_started]);
@@ -319,6 +323,8 @@ void engine_free(struct engine *e)
 	if (!e)
 		return;
 	engine_stop(e);
+	for (unsigned int i = 0; i < e->realm.n_workers; i++) /* of workers that never ran */
+		datagrams_close(e->datagrams, &e->workers[i]);
 	for (unsigned int i = 0; i < e->n_inited; i++)
 		worker_done(&e->workers[i]);
 	for (unsigned int i = 0; i < e->realm.n_listeners; i++)

@@ -114,6 +114,7 @@ static _Noreturn void helper_main(char *const argv[], int control, pid_t parent,
 				  const struct sigaction *chld)
 {
 	char byte;
+	ssize_t n;
 
 	/* The parent may have died before the first line took effect. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
@@ -123,7 +124,10 @@ static _Noreturn void helper_main(char *const argv[], int control, pid_t parent,
 	/* Again: changes of credentials, as by new namespaces, may clear it. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		_exit(1);
-	if (recv(control, &byte, 1, 0) != 1)
+	n = recv(control, &byte, 1, 0);
+	if (n < 0)
+		dprintf(STDERR_FILENO, "limpid run: the helper process: %s\n", strerror(errno));
+	if (n != 1) /* 0: limpid has given up, and says why */
 		_exit(1);
 	sigaction(SIGCHLD, chld, NULL);
 	exec_command(argv);

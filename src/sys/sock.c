@@ -42,32 +42,33 @@ int sock_listen_tcp(const struct addr *a, bool transparent, uint32_t mark)
 
 	if (fd < 0)
 		return fd;
-	if (a->family == 6)
-		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (!r && a->family == 6)
+		r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	if (!r && transparent)
 		r = set_transparent(fd, a->family);
 	if (!r && mark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
+	if (!r)
+		r = sock_adopt_listener(fd);
 	if (r < 0)
 		return r;
-	sock_adopt_listener(fd);
 	if (bind(fd, &s.sa, sockaddr_from_addr(&s, a)) < 0 || listen(fd, BACKLOG) < 0)
 		return -errno;
 	return TAKE_FD(fd);
 }
 
-static void set_reset_on_close(int fd, bool on)
+static int set_reset_on_close(int fd, bool on)
 {
 	struct linger l = { .l_onoff = on, .l_linger = 0 };
 
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+	return setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)) < 0 ? -errno : 0;
 }
 
-void sock_adopt_listener(int fd)
+int sock_adopt_listener(int fd)
 {
-	set_reset_on_close(fd, true);
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	return set_reset_on_close(fd, true);
 }
 
 int sock_accept(int listen_fd, struct addr *ret_client)
@@ -129,17 +130,17 @@ int sock_connect(const struct addr *target, const struct addr *source, bool keep
 {
 	_cleanup_close_ int fd = tcp_socket(target->family);
 	union sockaddr_any s;
-	int r = 0;
+	int r;
 
 	if (fd < 0)
 		return fd;
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	set_reset_on_close(fd, true);
+	r = set_reset_on_close(fd, true);
 	/* on a short wire ICMPv6 arrives while connect(2) holds the socket; the kernel then drops
 	 * it (tcp_v6_err()) unless it may queue it */
 	if (target->family == 6)
 		set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
-	if (mark)
+	if (!r && mark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
 	if (!r && source)
 		r = bind_source(fd, source, keep_port);

@@ -28,8 +28,8 @@
  */
 int sock_listen_tcp(const struct addr *a, bool transparent, uint32_t mark);
 
-/* The same options on a listening socket that somebody else made. */
-void sock_adopt_listener(int fd);
+/* The same options on a listening socket that somebody else made.  Return: 0 or -errno. */
+int sock_adopt_listener(int fd);
 
 /* Return: the accepted descriptor, -EAGAIN, or another -errno. */
 int sock_accept(int listen_fd, struct addr *ret_client);
