@@ -26,15 +26,6 @@
 #define IMBALANCE 2
 #define BUFFER_BYTES ((size_t)256 << 10)
 
-static void listen_start(struct worker *w)
-{
-	if (w->accepting || w->draining)
-		return;
-	w->accepting = true;
-	for (unsigned int i = 0; i < w->realm->n_listeners; i++)
-		loop_watch_level(&w->loop, &w->listeners[i].watch, w->realm->listeners[i].fd, true);
-}
-
 static void listen_stop(struct worker *w)
 {
 	if (!w->accepting)
@@ -44,16 +35,30 @@ static void listen_stop(struct worker *w)
 		loop_unwatch(&w->loop, &w->listeners[i].watch, w->realm->listeners[i].fd);
 }
 
-static void accept_resume(struct timer *t)
-{
-	listen_start(container_of(t, struct worker, accept_timer));
-}
-
 static void accept_pause(struct worker *w)
 {
 	w->stats.accept_pauses++;
 	listen_stop(w);
 	timer_set(&w->loop.timers, &w->accept_timer, ACCEPT_PAUSE_MS);
+}
+
+static void listen_start(struct worker *w)
+{
+	int r = 0;
+
+	if (w->accepting || w->draining)
+		return;
+	w->accepting = true;
+	for (unsigned int i = 0; i < w->realm->n_listeners && !r; i++)
+		r = loop_watch_level(&w->loop, &w->listeners[i].watch, w->realm->listeners[i].fd,
+				     true);
+	if (r < 0) /* the kernel has no memory for it now */
+		accept_pause(w);
+}
+
+static void accept_resume(struct timer *t)
+{
+	listen_start(container_of(t, struct worker, accept_timer));
 }
 
 void worker_forget_flow(struct worker *w)
@@ -71,8 +76,8 @@ static struct worker *pick(struct worker *w)
 	unsigned int least = mine - (mine < IMBALANCE ? mine : IMBALANCE + mine / 4);
 
 	for (unsigned int i = 0; i < realm->n_workers; i++) {
-		unsigned int n = atomic_load_explicit(&realm->workers[i].n_flows,
-						      memory_order_relaxed);
+		unsigned int n =
+			atomic_load_explicit(&realm->workers[i].n_flows, memory_order_relaxed);
 
 		if (n < least && !atomic_load(&realm->workers[i].drain_asked)) {
 			best = &realm->workers[i];
@@ -186,8 +191,10 @@ int worker_init(struct worker *w, struct realm *realm, unsigned int index)
 	w->tools.buffer_bytes = BUFFER_BYTES;
 	w->tools.buffer = malloc(BUFFER_BYTES);
 	w->listeners = calloc(realm->n_listeners, sizeof(*w->listeners));
-	if (!w->tools.buffer || (realm->n_listeners && !w->listeners))
+	if (!w->tools.buffer || (realm->n_listeners && !w->listeners)) {
+		worker_done(w);
 		return -ENOMEM;
+	}
 	for (unsigned int i = 0; i < realm->n_listeners; i++)
 		w->listeners[i] = (struct worker_listener){
 			.watch.on_ready = listener_on_ready,
