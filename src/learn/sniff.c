@@ -23,6 +23,7 @@ struct sniff_state {
 	struct tls_hello_scan tls;
 	struct http1_scan http;
 	bool not_tls, not_http;
+	bool no_memory; /* for a name that was said: it must not pass for unknown */
 };
 
 static void keep_text(char **dst, struct span s)
@@ -31,10 +32,11 @@ static void keep_text(char **dst, struct span s)
 	*dst = s.len ? text_dup(span_head(s, FIELD_MAX_BYTES)) : NULL;
 }
 
-static void keep_host(struct flow *f, const char *host)
+static void keep_host(struct flow *f, struct sniff_state *st, const char *host)
 {
 	free(f->facts.host);
 	f->facts.host = *host ? text_dup(span_str(host)) : NULL;
+	st->no_memory = *host && !f->facts.host;
 }
 
 static enum codec_result sniff_tls(struct flow *f, struct sniff_state *st, struct span look)
@@ -45,7 +47,7 @@ static enum codec_result sniff_tls(struct flow *f, struct sniff_state *st, struc
 	if (r == CODEC_DONE) {
 		f->facts.tls_version = hello.version;
 		f->facts.ech = hello.ech;
-		keep_host(f, hello.sni);
+		keep_host(f, st, hello.sni);
 		keep_text(&f->facts.alpn, span_str(hello.alpn));
 	}
 	if (r == CODEC_DONE || r == CODEC_BAD)
@@ -56,11 +58,11 @@ static enum codec_result sniff_tls(struct flow *f, struct sniff_state *st, struc
 static enum codec_result sniff_http(struct flow *f, struct sniff_state *st, struct span look)
 {
 	struct http1_request req;
-	enum codec_result r = http1_request_parse(
-		&st->http, look, f->snapshot->limits.look_ahead_bytes, &req);
+	enum codec_result r =
+		http1_request_parse(&st->http, look, f->snapshot->limits.look_ahead_bytes, &req);
 
 	if (r == CODEC_DONE) {
-		keep_host(f, req.host);
+		keep_host(f, st, req.host);
 		keep_text(&f->facts.http.method, req.method);
 		keep_text(&f->facts.http.target, req.target);
 		keep_text(&f->facts.http.user_agent, req.user_agent);
@@ -102,7 +104,10 @@ static enum learn_result sniff_learn(struct flow *f, const struct learner *l, st
 	switch (sniff_any(f, st, *(const uint32_t *)l->conf, look)) {
 	case CODEC_DONE:
 	case CODEC_BAD:
-		return LEARN_DONE;
+		if (!st->no_memory)
+			return LEARN_DONE;
+		f->why = WHY_INTERNAL;
+		return LEARN_FAILED;
 	case CODEC_OTHER:
 		f->facts.protocol = PROTOCOL_OTHER;
 		return LEARN_DONE;
