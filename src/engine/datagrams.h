@@ -31,7 +31,7 @@ int datagrams_adopt(struct datagrams *d, const struct netns_sockets *sockets, ui
 
 size_t datagrams_count(const struct datagrams *d);
 
-/* In the thread of @w, which carries its share of the ports: begin, end.
+/* Begin and end what @w carries of the ports: in its thread, or while that does not run.
  * Return: 0 or -errno. */
 int datagrams_open(struct datagrams *d, struct worker *w);
 void datagrams_close(struct datagrams *d, struct worker *w);

@@ -18,14 +18,14 @@ pytestmark = pytest.mark.skipif(fault.library() is None,
 # Something of everything, so that every loader has its turn.
 CONFIG = """
 listeners:
-  - { name: routed, mode: tproxy, address: ["127.0.0.1:50080", "[::1]:50080"] }
+  - { name: both, mode: tproxy, network: [tcp, udp], address: ["127.0.0.1:50080", "[::1]:50080"] }
   - { name: local, mode: redirect, address: ["0.0.0.0:51080", "[::]:51080"] }
   - { mode: fixed, address: "127.0.0.1:50081", to: "10.0.0.1:80", sniff: [tls] }
 sets:
   lan: [10.0.0.0/8, "fd00::/8"]
   names: { file: names.txt }
 rules:
-  - { name: a, match: { listener: routed, port: [80, "443-450"] }, action: accept, source: keep }
+  - { name: a, match: { listener: both, port: [80, "443-450"] }, action: accept, source: keep }
   - { name: b, match: { source: $lan, domain: [x.test, .y.test] }, action: accept, source: own }
   - { name: c, match: { domain: $names, not: { port: 22 } }, action: deny }
 record: { flows: { file: flows.json } }
