@@ -34,6 +34,7 @@ const char *protocol_name(enum protocol p)
 
 void facts_done(struct facts *f)
 {
+	free(f->target_name);
 	free(f->host);
 	free(f->alpn);
 	free(f->http.method);

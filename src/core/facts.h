@@ -25,7 +25,10 @@ enum protocol {
  * struct facts - all that is known about a flow so far
  * @network:	always known
  * @client:	who dialled; always known once the flow exists
- * @target:	whom the client asked for; .family 0 until a learner knows
+ * @target:	whom the client asked for; .family 0 until a learner knows.  With @target_name
+ *		the port is known at once, the address when one of the name's has answered
+ * @target_name: the target is this name and not an address: lower case, without a trailing
+ *		dot; else NULL.  Owned by the flow
  * @listener:	index of the listener in the configuration, always known
  * @protocol:	PROTOCOL_UNKNOWN until the client's first bytes are understood
  * @host:	name the client asked for (SNI, Host, SOCKS name), lower case, without a
@@ -47,6 +50,7 @@ struct facts {
 	bool settled;
 	struct addr client;
 	struct addr target;
+	char *target_name;
 	char *host;
 	char *alpn;
 	struct http_facts {
@@ -58,6 +62,12 @@ struct facts {
 
 const char *network_name(enum network n);   /* "tcp", "udp" */
 const char *protocol_name(enum protocol p); /* "unknown", "other", "tls", "http", "dns" */
+
+/* The target is a name, and which of its addresses it will be is not known yet. */
+static inline bool facts_lack_address(const struct facts *f)
+{
+	return f->target_name && !f->target.family;
+}
 
 /* Release the strings and forget everything. */
 void facts_done(struct facts *f);

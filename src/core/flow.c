@@ -131,19 +131,28 @@ void flow_end_over(struct flow *f, const struct end *end)
 		o->end_over(f->worker, f, end);
 }
 
-static void refuse(struct flow *f)
+static void dial_stop(struct flow *f)
+{
+	if (f->dialer->forget)
+		f->dialer->forget(f);
+	end_close(&f->server, false);
+}
+
+/* @narrowed: it had been accepted before. */
+static void refuse(struct flow *f, bool narrowed)
 {
 	/* nothing but a name that may stand further on could have helped */
 	bool full = f->look_full && !f->decision.rule && !f->facts.host &&
 		    f->facts.protocol != PROTOCOL_OTHER;
 
 	flow_announce(f);
-	if (f->phase != PHASE_LEARN) {
+	if (narrowed) {
 		flow_close(f, WHY_NARROWED);
 	} else if (f->decision.verdict == VERDICT_REJECT) {
 		(void)answer(f, WHY_REJECTED);
 		flow_close(f, WHY_REJECTED);
 	} else {
+		dial_stop(f);
 		f->phase = PHASE_DENY;
 		f->why = full ? WHY_LOOK_AHEAD : WHY_DENIED;
 		(void)answer(f, f->why);
@@ -157,11 +166,13 @@ static void narrow(struct flow *f, const struct decision *d)
 	if (d->verdict == VERDICT_ACCEPT)
 		return;
 	f->decision = *d;
-	refuse(f);
+	refuse(f, f->phase != PHASE_LEARN);
 }
 
 void flow_decide(struct flow *f)
 {
+	bool accepted = f->phase == PHASE_RELAY ||
+			(f->phase == PHASE_DIAL && (f->decision.final || f->decision.dial_early));
 	struct decision d;
 
 	if (flow_is_greeting(f) || (f->decision.final && !f->settled_by_time))
@@ -173,9 +184,39 @@ void flow_decide(struct flow *f)
 	}
 	f->decision = d;
 	if (d.final && d.verdict != VERDICT_ACCEPT)
-		refuse(f);
-	else if ((d.final || d.dial_early) && f->phase == PHASE_LEARN)
+		refuse(f, accepted);
+	else if ((d.final || d.dial_early || d.needs_address) && f->phase == PHASE_LEARN)
 		dial_start(f, &d.plan);
+	else if (f->phase == PHASE_DIAL && facts_lack_address(&f->facts))
+		flow_defer(f); /* of addresses that had to wait, some may be dialled now */
+}
+
+enum target_answer flow_ask_target(const struct flow *f, const struct addr *a,
+				   struct decision *ret)
+{
+	const struct realm *realm = f->worker->realm;
+	struct facts facts = f->facts;
+
+	facts.target = *a;
+	policy_decide(f->snapshot->policy, &facts, ret);
+	if (ret->final && ret->verdict != VERDICT_ACCEPT)
+		return TARGET_REFUSED;
+	if (listeners_include(realm->listeners, realm->n_listeners, a))
+		return TARGET_LOOP;
+	return ret->final || ret->dial_early ? TARGET_ACCEPTED : TARGET_OPEN;
+}
+
+void flow_set_target(struct flow *f, const struct addr *a, const struct plan *plan)
+{
+	f->facts.target = *a;
+	f->plan = *plan;
+	f->up.offload = f->down.offload = plan->offload;
+}
+
+void flow_refuse_target(struct flow *f, const struct decision *d)
+{
+	f->decision = *d;
+	refuse(f, false);
 }
 
 static enum why why_not_dialled(const struct flow *f, int error)
@@ -199,6 +240,8 @@ static enum why why_not_dialled(const struct flow *f, int error)
 		return f->plan.strict ? WHY_SOURCE : WHY_SERVER_UNREACHABLE;
 	case ELOOP:
 		return WHY_LOOP;
+	case ECANCELED:
+		return f->why;
 	default:
 		return WHY_SERVER_UNREACHABLE;
 	}
@@ -230,26 +273,31 @@ static void dial_start(struct flow *f, const struct plan *plan)
 	const struct realm *realm = f->worker->realm;
 	int r;
 
-	f->plan = *plan;
-	f->up.offload = f->down.offload = plan->offload;
-	if (!f->facts.target.family) {
+	flow_set_target(f, &f->facts.target, plan);
+	if (facts_lack_address(&f->facts))
+		f->dialer = realm->parts.name_dialer;
+	if (!f->dialer || (!f->facts.target.family && !f->facts.target_name)) {
+		f->dialer = realm->parts.dialer;
 		flow_close(f, WHY_NO_TARGET);
 		return;
 	}
 	f->phase = PHASE_DIAL;
-	if (listeners_include(realm->listeners, realm->n_listeners, &f->facts.target)) {
+	if (f->facts.target.family &&
+	    listeners_include(realm->listeners, realm->n_listeners, &f->facts.target)) {
 		dial_failed(f, -ELOOP);
 		return;
 	}
 	if (realm->observer->dialling)
 		realm->observer->dialling(f->worker, f);
+	f->holding = f->decision.needs_address;
 	r = f->dialer->dial(f);
-	if (!r)
+	if (!r && end_is_open(&f->server))
 		r = loop_watch(&f->worker->loop, &f->server.watch, f->server.fd);
 	if (r < 0)
 		dial_failed(f, r);
 	else
-		flow_set_timer(f, f->snapshot->timeouts.connect_ms);
+		flow_set_timer(f, f->holding ? f->snapshot->timeouts.sniff_ms
+					     : f->snapshot->timeouts.connect_ms);
 }
 
 /* Whoever wants to see what the flow carries puts its filters in. */
@@ -268,6 +316,7 @@ static void relay_open(struct flow *f)
 	const struct observer *o = f->worker->realm->observer;
 
 	f->phase = PHASE_RELAY;
+	f->holding = false;
 	f->active_ms = loop_now_ms(&f->worker->loop);
 	if (answer(f, WHY_OPEN) < 0) {
 		flow_close(f, WHY_CLIENT_RESET);
@@ -290,8 +339,13 @@ static void run_dial(struct flow *f)
 {
 	int r = f->dialer->dialled(f);
 
+	if (f->phase != PHASE_DIAL) /* policy refuses every address */
+		return;
 	if (!r) {
-		relay_open(f);
+		if (f->facts.target_name) /* now there is an address */
+			flow_decide(f);
+		if (f->phase == PHASE_DIAL)
+			relay_open(f);
 		return;
 	}
 	if (r != -EAGAIN) {
@@ -337,6 +391,21 @@ static void settle(struct flow *f)
 	flow_decide(f);
 }
 
+static void dial_timeout(struct flow *f)
+{
+	if (f->holding) { /* until now it waited for the client, too */
+		f->holding = false;
+		if (!f->facts.settled)
+			settle(f);
+		if (f->phase == PHASE_DIAL)
+			flow_set_timer(f, f->snapshot->timeouts.connect_ms);
+		return;
+	}
+	if (f->resolving)
+		f->why = WHY_NAME_FAILED;
+	dial_failed(f, f->resolving ? -ECANCELED : -ETIMEDOUT);
+}
+
 static void on_timer(struct timer *t)
 {
 	struct flow *f = container_of(t, struct flow, timer);
@@ -348,7 +417,7 @@ static void on_timer(struct timer *t)
 			flow_hand_on(f);
 		return;
 	case PHASE_DIAL:
-		dial_failed(f, -ETIMEDOUT);
+		dial_timeout(f);
 		return;
 	case PHASE_RELAY:
 		if (f->holding) {
@@ -390,6 +459,8 @@ void flow_close(struct flow *f, enum why why)
 	f->phase = PHASE_CLOSED;
 	timer_cancel(&w->loop.timers, &f->timer);
 	task_cancel(&f->task);
+	if (f->dialer->forget)
+		f->dialer->forget(f);
 	w->stats.ended[why]++;
 	w->stats.bytes_up += f->up.bytes;
 	w->stats.bytes_down += f->down.bytes;

@@ -51,7 +51,8 @@ enum source_got {
  * @learner:	index of the learner that has the word
  * @learned:	no learner is left: the up lane reads by itself
  * @settled_by_time: policy decided without waiting any longer; what is learnt later may narrow
- * @holding:	first bytes are kept back until policy knows; the timer ends that
+ * @holding:	first bytes are kept back until policy knows, or the target's addresses are;
+ *		the timer ends that
  * @translated:	conntrack rewrites packets from the client's ip:port to the target: the server
  *		cannot be dialled from there
  * @look_full:	the client's first bytes reached limits.look-ahead
@@ -60,6 +61,7 @@ enum source_got {
  * @client_over, @server_over: and that this end is over
  * @decision:	policy's; .final once nothing can change it
  * @plan:	what the server was dialled with
+ * @resolving:	no address of the target's name is known yet
  * @dead:	the end that failed, while the other is still given what it had sent
  * @unsaid_bytes: what the living end has not acknowledged of it
  * @active_ms:	when bytes last moved, on the loop's clock
@@ -90,6 +92,7 @@ struct flow {
 	struct span view;
 	uint32_t look_sent;
 	void *learner_state;
+	void *dialer_state;
 	struct end *dead;
 	uint64_t unsaid_bytes;
 	void (*upgrade)(struct flow *f);
@@ -100,6 +103,7 @@ struct flow {
 	uint8_t learner;
 	bool learned, settled_by_time, announced, holding, look_full, translated;
 	bool arrived, client_over, server_over;
+	bool resolving;
 };
 
 /**
@@ -159,6 +163,30 @@ void flow_learn_start(struct flow *f);
 
 /* Is a learner that consumes still to be done? */
 bool flow_is_greeting(const struct flow *f);
+
+/*
+ * For dialers of names.
+ */
+
+enum target_answer {
+	TARGET_ACCEPTED,
+	TARGET_OPEN, /* not before the client has said more */
+	TARGET_REFUSED,
+	TARGET_LOOP, /* one of limpid's own listeners */
+};
+
+/**
+ * flow_ask_target() - may this flow go to @a, an address of its target's name?
+ * @ret:	what policy says when @a is the target; its plan is valid when accepted
+ */
+enum target_answer flow_ask_target(const struct flow *f, const struct addr *a,
+				   struct decision *ret);
+
+/* @a has answered: it is the target from now on, dialled as @plan says. */
+void flow_set_target(struct flow *f, const struct addr *a, const struct plan *plan);
+
+/* Policy lets the flow go to none of the addresses: end it as @d, from flow_ask_target(), says. */
+void flow_refuse_target(struct flow *f, const struct decision *d);
 
 /*
  * For protos.

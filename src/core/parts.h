@@ -13,6 +13,7 @@
 
 struct flow;
 struct learner;
+struct worker;
 
 enum learn_result {
 	LEARN_DONE,  /* knows all it can: the next learner, please */
@@ -50,14 +51,22 @@ struct learner {
 
 /**
  * struct dialer_ops - one way to get a server
- * @dial:	begin: make f->server an end with a socket.  0: begun; -errno: cannot
- * @dialled:	called when something happened on f->server: 0, it is there; -EAGAIN, not yet;
- *		-errno, it failed
+ * @dial:	begin.  0: begun; -errno: cannot.  Either f->server has a socket, which the core
+ *		then watches, or the dialer waits for something of its own, keeps it in
+ *		f->dialer_state and calls flow_run() when it has come
+ * @dialled:	called when something happened: 0, the server is there; -EAGAIN, not yet;
+ *		-ECANCELED, it failed for the reason in f->why; another -errno, it failed.
+ *		A dialer without a socket of its own gives f->server one here, watched, and calls
+ *		flow_set_target().  May end the flow (flow_refuse_target())
+ * @forget:	stop and release f->dialer_state.  NULL: has none
+ * @leave:	release w->dialer_state; no flow is left.  NULL: has none
  */
 struct dialer_ops {
 	const char *name;
 	int (*dial)(struct flow *f);
 	int (*dialled)(struct flow *f);
+	void (*forget)(struct flow *f);
+	void (*leave)(struct worker *w);
 };
 
 /**
@@ -84,10 +93,12 @@ struct interceptor {
 	const void *conf;
 };
 
-/* The parts that flows are made of unless policy says otherwise. */
+/* The parts that flows are made of unless policy says otherwise.  @name_dialer, for targets that
+ * are names, may be NULL: they then cannot be dialled. */
 struct parts {
 	const struct stream_ops *socket;
 	const struct dialer_ops *dialer;
+	const struct dialer_ops *name_dialer;
 	const struct proto_ops *proto;
 };
 

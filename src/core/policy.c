@@ -12,6 +12,10 @@
  * that TRUE one, or, when there is none, the implicit deny.  Only when all of these are the same
  * accept may somebody dial already.
  *
+ * A target that is a name has no address yet.  The name is asked for only when the first open
+ * rule cannot be answered in another way: what a rule about ports or names refuses causes no
+ * query.
+ *
  * Questions are asked in the order of their cost: masks first, sets last.
  */
 #include <stdlib.h>
@@ -61,11 +65,15 @@ static enum answer condition_target(const struct condition *c, const struct fact
 {
 	if (!c->n_ports && !c->destination)
 		return ANSWER_TRUE;
-	if (!f->target.family)
+	if (!f->target.family && !f->target_name)
 		return ANSWER_UNKNOWN;
 	if (c->n_ports && !ports_contain(c->ports, c->n_ports, f->target.port))
 		return ANSWER_FALSE;
-	return answer_of(!c->destination || netset_contains(c->destination, &f->target));
+	if (!c->destination)
+		return ANSWER_TRUE;
+	if (!f->target.family)
+		return ANSWER_UNKNOWN;
+	return answer_of(netset_contains(c->destination, &f->target));
 }
 
 static enum answer condition_protocol(const struct condition *c, const struct facts *f)
@@ -77,13 +85,18 @@ static enum answer condition_protocol(const struct condition *c, const struct fa
 	return answer_of(c->protocols & 1u << f->protocol);
 }
 
-/* A client that speaks nothing we know will not name a host; that is no answer either. */
+/*
+ * The name that is dialled counts as well as the name that is said later.  A client that speaks
+ * nothing we know will not name a host; that is no answer, unless it named its target.
+ */
 static enum answer condition_domain(const struct condition *c, const struct facts *f)
 {
 	if (!c->domain)
 		return ANSWER_TRUE;
+	if (f->target_name && nameset_contains(c->domain, f->target_name))
+		return ANSWER_TRUE;
 	if (!f->host)
-		return ANSWER_UNKNOWN;
+		return f->target_name && f->settled ? ANSWER_FALSE : ANSWER_UNKNOWN;
 	return answer_of(nameset_contains(c->domain, f->host));
 }
 
@@ -118,6 +131,28 @@ static enum answer rule_answer(const struct rule *rule, const struct facts *f)
 	return all;
 }
 
+/* Does @c, which is not false, wait for what the client has still to say? */
+static bool condition_needs_client(const struct condition *c, const struct facts *f)
+{
+	return condition_protocol(c, f) == ANSWER_UNKNOWN ||
+	       condition_domain(c, f) == ANSWER_UNKNOWN;
+}
+
+/* Would the address of the target's name, and nothing else, give @rule its answer? */
+static bool rule_needs_address(const struct rule *rule, const struct facts *f)
+{
+	if (!facts_lack_address(f))
+		return false;
+	if (condition_answer(&rule->match, f) == ANSWER_UNKNOWN &&
+	    condition_needs_client(&rule->match, f))
+		return false;
+	for (size_t i = 0; i < rule->n_not; i++)
+		if (condition_answer(&rule->not [i], f) == ANSWER_UNKNOWN &&
+		    condition_needs_client(&rule->not [i], f))
+			return false;
+	return true;
+}
+
 static bool plan_eq(const struct plan *a, const struct plan *b)
 {
 	return a->source == b->source && a->offload == b->offload && a->strict == b->strict;
@@ -150,7 +185,8 @@ void policy_decide(const struct policy *p, const struct facts *f, struct decisio
 		const struct rule *rule = &p->rules[i];
 		enum answer a = rule_answer(rule, f);
 
-		if (a == ANSWER_FALSE || (a == ANSWER_UNKNOWN && f->settled))
+		if (a == ANSWER_FALSE ||
+		    (a == ANSWER_UNKNOWN && f->settled && !rule_needs_address(rule, f)))
 			continue;
 		if (a == ANSWER_TRUE)
 			hit = rule;
@@ -166,6 +202,8 @@ void policy_decide(const struct policy *p, const struct facts *f, struct decisio
 	*ret = (struct decision){ .dial_early = alike && hit, .verdict = VERDICT_DENY };
 	if (ret->dial_early)
 		ret->plan = hit->plan;
+	else
+		ret->needs_address = rule_needs_address(open, f);
 }
 
 static void condition_done(struct condition *c)

@@ -92,6 +92,8 @@ struct policy {
  *		change the decision
  * @dial_early:	not @final, but every rule still possible accepts with the same plan, so the
  *		server may be dialled already
+ * @needs_address: not @final, nor @dial_early, and the first rule still open waits for nothing
+ *		but the address of the target's name: it must be resolved before more can be said
  * @rule:	the deciding rule, NULL for the implicit deny.  Only when @final
  * @verdict:	only when @final
  * @plan:	when @final and accepted, or @dial_early
@@ -99,6 +101,7 @@ struct policy {
 struct decision {
 	bool final;
 	bool dial_early;
+	bool needs_address;
 	const struct rule *rule;
 	enum verdict verdict;
 	struct plan plan;
@@ -109,7 +112,8 @@ struct decision {
  *
  * Conditions are three-valued (Kleene): unknown satisfies neither a condition nor its
  * negation.  With @f->settled an unknown condition counts as not satisfied and the result is
- * always final.  No allocation, no lock.
+ * final, unless it is for the address of a name, which will be known once it has been asked
+ * for.  No allocation, no lock.
  */
 void policy_decide(const struct policy *p, const struct facts *f, struct decision *ret);
 

@@ -2,7 +2,10 @@
 #ifndef CORE_SETTINGS_H
 #define CORE_SETTINGS_H
 
+#include <stddef.h>
 #include <stdint.h>
+
+#include "base/addr.h"
 
 struct timeouts {
 	uint32_t sniff_ms;	 /* for the client's first bytes, where policy needs them */
@@ -23,7 +26,24 @@ struct limits {
 	uint32_t threads;		 /* 0: one per core */
 	uint32_t look_ahead_bytes;	 /* per flow */
 	uint64_t look_ahead_total_bytes; /* all flows together */
+	uint32_t lookups;		 /* per thread: names being asked for at once */
+	uint32_t names;			 /* per thread: answers kept while they are valid */
 	uint32_t record_queue_bytes;	 /* per thread: records waiting to be written */
+};
+
+/**
+ * struct resolver_settings - how names are asked for
+ * @servers:	in the order in which they are asked; port 0: 53.  None: those of the host
+ * @timeout_ms:	for one server to answer; twice that in the second round, and so on
+ * @attempts:	rounds through the servers
+ * @rotate:	begin each question with the next server, not always with the first
+ */
+struct resolver_settings {
+	struct addr *servers;
+	size_t n_servers;
+	uint32_t timeout_ms;
+	uint32_t attempts;
+	uint32_t rotate;
 };
 
 #endif

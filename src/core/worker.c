@@ -235,6 +235,8 @@ void worker_done(struct worker *w)
 		sock_close_reset(h->fd);
 		free(h);
 	}
+	if (w->dialer_state)
+		w->realm->parts.name_dialer->leave(w);
 	pool_done(&w->flow_pool);
 	pipe_pool_done(&w->tools.pipes);
 	loop_done(&w->loop);

@@ -50,6 +50,7 @@ struct snapshot {
 	const struct policy *policy;
 	struct timeouts timeouts;
 	struct limits limits;
+	struct resolver_settings resolver;
 	uint32_t mark;
 };
 
@@ -92,6 +93,7 @@ struct worker_listener {
  * @ended:	flows that have been closed in this round and wait to be freed
  * @moved:	bytes of all its flows, for those who wait for an end
  * @record:	the observer's own
+ * @dialer_state: the name dialer's own
  */
 struct worker {
 	struct realm *realm;
@@ -110,6 +112,7 @@ struct worker {
 	struct stats stats;
 	atomic_ullong moved;
 	void *record;
+	void *dialer_state;
 };
 
 /* Return: 0 or -errno. */

@@ -69,15 +69,19 @@ static uint64_t wall_clock_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-/* `<time> | LEVEL | client => server:port | ` */
-static size_t text_start(char *line, enum log_level level, const struct addr *client,
-			 const struct addr *target)
+/* `<time> | LEVEL | client => server:port | `; a name stands for the address it has not yet. */
+static size_t text_start(char *line, enum log_level level, const struct facts *facts)
 {
 	char from[ADDR_TEXT_MAX], to[ADDR_TEXT_MAX];
 	size_t n = log_prefix(level, line, LINE_BYTES);
 
-	return n + (size_t)snprintf(line + n, LINE_BYTES - n, "%s => %s | ",
-				    addr_format_ip(client, from), addr_format(target, to));
+	n += (size_t)snprintf(line + n, LINE_BYTES - n,
+			      "%s => ", addr_format_ip(&facts->client, from));
+	if (facts_lack_address(facts))
+		return n + (size_t)snprintf(line + n, LINE_BYTES - n, "%s:%u | ",
+					    facts->target_name, facts->target.port);
+	return n + (size_t)snprintf(line + n, LINE_BYTES - n, "%s | ",
+				    addr_format(&facts->target, to));
 }
 
 static void text_put(const struct flow_recorder *r, const char *line, size_t n)
@@ -89,7 +93,7 @@ static void text_decided(const struct flow_recorder *r, const struct flow *f)
 {
 	char line[LINE_BYTES], host[300];
 	const struct facts *facts = &f->facts;
-	size_t n = text_start(line, LOG_INFO, &facts->client, &facts->target);
+	size_t n = text_start(line, LOG_INFO, facts);
 
 	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s", verdict_word(f->decision.verdict));
 	if (facts->protocol == PROTOCOL_TLS || facts->protocol == PROTOCOL_HTTP)
@@ -104,7 +108,7 @@ static void text_decided(const struct flow_recorder *r, const struct flow *f)
 static void text_closed(const struct flow_recorder *r, const struct flow *f, enum log_level level)
 {
 	char line[LINE_BYTES];
-	size_t n = text_start(line, level, &f->facts.client, &f->facts.target);
+	size_t n = text_start(line, level, &f->facts);
 
 	n += (size_t)snprintf(line + n, sizeof(line) - n,
 			      "Close %s | %" PRIu64 " bytes up, %" PRIu64 " down", why_word(f->why),
@@ -127,10 +131,10 @@ static void json_ends(struct json *j, const struct addr *client, const struct ad
 
 	json_str(j, "src_ip", span_str(addr_format_ip(client, text)));
 	json_u64(j, "src_port", client->port);
-	if (target->family) {
+	if (target->family)
 		json_str(j, "dest_ip", span_str(addr_format_ip(target, text)));
+	if (target->port)
 		json_u64(j, "dest_port", target->port);
-	}
 	json_str(j, "proto", span_str(proto));
 	if (target->family == client->family) {
 		community_id(id, client, target, ip_proto);
@@ -178,6 +182,8 @@ static void json_limpid(struct json *j, const struct flow *f)
 
 	json_open(j, "limpid");
 	json_str(j, "listener", span_str(f->listener->name));
+	if (f->facts.target_name)
+		json_str(j, "target_name", span_str(f->facts.target_name));
 	if (rule)
 		json_str(j, "rule", span_str(rule->name));
 	if (ruled)
@@ -251,7 +257,7 @@ void flow_record_datagram_decided(struct worker *w, const struct facts *facts,
 
 	if (!r->text)
 		return;
-	n = text_start(line, LOG_INFO, &facts->client, &facts->target);
+	n = text_start(line, LOG_INFO, facts);
 	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s | %s%s%s", verdict_word(verdict),
 			      facts->protocol == PROTOCOL_DNS ? "dns" : "udp",
 			      facts->host ? " " : "",
@@ -269,7 +275,8 @@ static void text_datagram(const struct flow_recorder *r, const struct datagram_r
 	if (d->verdict != VERDICT_ACCEPT || d->why == WHY_IDLE || d->why == WHY_FINISHED ||
 	    d->why == WHY_SHUTDOWN)
 		return;
-	n = text_start(line, LOG_INFO, &d->client, &d->target);
+	n = text_start(line, LOG_INFO,
+		       &(struct facts){ .client = d->client, .target = d->target });
 	n += (size_t)snprintf(line + n, sizeof(line) - n, "Close %s", why_word(d->why));
 	text_put(r, line, n);
 }

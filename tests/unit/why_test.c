@@ -398,6 +398,62 @@ static void test_filters(void **state)
 	}
 }
 
+/* ---- a target that is a name, and a dialer that cannot get it ---- */
+
+static enum learn_result name_learn(struct flow *f, const struct learner *l, struct span look,
+				    bool last)
+{
+	(void)l, (void)look, (void)last;
+	f->facts.target_name = strdup("name.test");
+	f->facts.target.port = 80;
+	return LEARN_DONE;
+}
+
+static int no_such_name(struct flow *f)
+{
+	f->why = WHY_NAME_UNKNOWN;
+	return -ECANCELED;
+}
+
+static int never_resolved(struct flow *f)
+{
+	f->resolving = true;
+	return 0;
+}
+
+static int not_dialled(struct flow *f)
+{
+	(void)f;
+	return -EAGAIN;
+}
+
+static void test_target_names(void **state)
+{
+	static const struct learner_ops learner = { .name = "name", .learn = name_learn };
+	static const struct dialer_ops dialers[] = {
+		{ .name = "none", .dial = no_such_name, .dialled = not_dialled },
+		{ .name = "never", .dial = never_resolved, .dialled = not_dialled },
+	};
+	static const enum why whys[] = { WHY_NAME_UNKNOWN, WHY_NAME_FAILED, WHY_NO_TARGET };
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(whys); i++) {
+		struct rig r;
+		int c;
+
+		rig_init(&r);
+		r.listener.learners[0].ops = &learner;
+		r.realm.parts.name_dialer = i < ARRAY_SIZE(dialers) ? &dialers[i] : NULL;
+		r.snapshot.timeouts.connect_ms = 50;
+		rig_start(&r);
+		c = dial(&r.listener.address);
+		hear_reset(c);
+		expect(&r, 1, whys[i]);
+		close(c);
+		rig_stop(&r);
+	}
+}
+
 /* Last. */
 static void test_none_was_left_out(void **state)
 {
@@ -424,6 +480,7 @@ int main(void)
 		cmocka_unit_test(test_idle_and_half_closed),
 		cmocka_unit_test(test_shutdown),
 		cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_target_names),
 		cmocka_unit_test(test_none_was_left_out),
 	};
 
