@@ -2,6 +2,7 @@
 
 BUILD  ?= build
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
 # Layers of `make check`, all when empty; `make check LAYERS="gcc unit"` runs some.
 LAYERS ?=
 FUZZ_SECONDS ?= 60
@@ -9,7 +10,7 @@ BENCH ?=
 
 MESON = /usr/bin/meson
 
-.PHONY: all build demo check bench install clean asan tsan fuzz help
+.PHONY: all build demo check bench install uninstall clean asan tsan fuzz help
 
 all: build
 
@@ -33,9 +34,13 @@ bench: build
 	@bench/run $(BENCH)
 
 install: build
-	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX)
+	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX) -Dsysconfdir=$(SYSCONFDIR)
 	@ninja -C $(BUILD) limpid
 	@DESTDIR="$(DESTDIR)" $(MESON) install -C $(BUILD) --no-rebuild
+
+# What was installed last from this build directory; the configuration stays.
+uninstall:
+	@ninja -C $(BUILD) uninstall
 
 asan tsan:
 	@scripts/deps.sh build
@@ -54,6 +59,7 @@ help:
 	@echo 'make check     every test, within 45 minutes on 2 cores (LAYERS="gcc unit": some)'
 	@echo 'make bench     figures beside other proxies (BENCH="...": arguments of bench/run)'
 	@echo 'make install   to PREFIX [$(PREFIX)] under DESTDIR'
+	@echo 'make uninstall what was installed last; /etc/limpid stays'
 	@echo 'make asan      build-asan/limpid, with address and undefined-behaviour sanitizers'
 	@echo 'make tsan      build-tsan/limpid, with the thread sanitizer'
 	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS [$(FUZZ_SECONDS)]'

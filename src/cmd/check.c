@@ -6,11 +6,11 @@
 #include "engine/config.h"
 
 static const char usage[] =
-	"usage: limpid check --config FILE\n"
+	"usage: limpid check [--config FILE]\n"
 	"\n"
 	"Read a configuration as serve does, say what is wrong with it, and stop there.\n"
 	"\n"
-	"  --config FILE  the configuration, limpid.yaml(5); - is standard input\n"
+	OPTIONS_CONFIG_HELP
 	"  --help         this text\n"
 	"\n"
 	"Exit status: 0 good, 1 errors (on standard error), 2 wrong usage.\n";

@@ -33,10 +33,8 @@ int options_config(int argc, char **argv, const char *usage, const char **ret_pa
 			return options_refuse(argv[0], "--config is given twice", usage);
 		path = optarg;
 	}
-	if (!path)
-		return options_refuse(argv[0], "--config is missing", usage);
 	if (optind < argc)
 		return options_refuse(argv[0], "nothing is expected behind the options", usage);
-	*ret_path = path;
+	*ret_path = path ? path : OPTIONS_CONFIG_DEFAULT;
 	return -1;
 }

@@ -11,18 +11,21 @@
 #include "engine/config.h"
 #include "engine/engine.h"
 #include "sys/log.h"
+#include "sys/notify.h"
 
 /* Records may wait this long to be written together. */
 #define RECORD_DELAY_MS 50
 #define DRAIN_POLL_MS 20
+/* What is left to do after draining takes less. */
+#define STOP_MS 5000
 
 static const char usage[] =
-	"usage: limpid serve --config FILE\n"
+	"usage: limpid serve [--config FILE]\n"
 	"\n"
 	"Open the listeners of a configuration and intercept what reaches them, in the\n"
 	"foreground.  TERM or INT ends it: open flows get timeouts.drain to end.\n"
 	"\n"
-	"  --config FILE  the configuration, limpid.yaml(5); - is standard input\n"
+	OPTIONS_CONFIG_HELP
 	"  --help         this text\n"
 	"\n"
 	"Exit status: 0 ended by a signal, 1 could not start, 2 wrong usage.\n";
@@ -33,6 +36,34 @@ static uint64_t clock_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void notify(const char *state)
+{
+	int r = notify_send(state);
+
+	if (r < 0)
+		log_line(LOG_WARNING, "cannot tell the service manager: %s", strerror(-r));
+}
+
+static void notify_ready(const struct config *c)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "READY=1\nSTATUS=serving: %zu listeners, %zu rules",
+		 c->n_listeners, c->policy->n_rules);
+	notify(text);
+}
+
+/* The manager's own patience may be shorter than ours. */
+static void notify_stopping(uint32_t drain_ms)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text),
+		 "STOPPING=1\nSTATUS=waiting for open flows to end\nEXTEND_TIMEOUT_USEC=%" PRIu64,
+		 ((uint64_t)drain_ms + STOP_MS) * 1000);
+	notify(text);
 }
 
 /* Wait for the flows to end, for a second signal, or for the bound. */
@@ -106,9 +137,11 @@ static int serve(const char *path)
 		engine_free(e);
 		return 1;
 	}
+	notify_ready(config);
 	do
 		r = sigwait(&signals, &sig);
 	while (!r && sig != SIGTERM && sig != SIGINT);
+	notify_stopping(drain_ms);
 	drain(e, &signals, drain_ms);
 	engine_stop(e);
 	say_stats(e);

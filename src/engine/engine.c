@@ -52,6 +52,16 @@ static struct listener *listener_add(struct engine *e, const struct listener_con
 	return l;
 }
 
+/* A host without IPv6 either knows no such sockets, or has not even the address of loopback. */
+static bool is_without_ipv6(const struct addr *a, int r)
+{
+	static const struct addr loopback = { .family = 6, .ip[15] = 1 };
+
+	return a->family == 6 &&
+	       (r == -EAFNOSUPPORT ||
+		(r == -EADDRNOTAVAIL && !memcmp(a->ip, loopback.ip, sizeof(a->ip))));
+}
+
 static int open_listener(struct engine *e, uint16_t index, const struct addr *a, char *error,
 			 size_t cap)
 {
@@ -59,6 +69,11 @@ static int open_listener(struct engine *e, uint16_t index, const struct addr *a,
 	char text[ADDR_TEXT_MAX];
 	int fd = sock_listen_tcp(a, c->mode == LISTENER_TPROXY, e->config->mark);
 
+	if (is_without_ipv6(a, fd)) {
+		log_line(LOG_WARNING, "listener '%s': not listening on %s: this host has no IPv6",
+			 c->name, addr_format(a, text));
+		return 0;
+	}
 	if (fd < 0) {
 		snprintf(error, cap, "listener '%s': cannot listen on %s: %s%s", c->name,
 			 addr_format(a, text), strerror(-fd),
