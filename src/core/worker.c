@@ -138,8 +138,8 @@ static void listener_on_ready(struct watch *watch, uint32_t ready)
 			continue; /* the client was gone before it was accepted */
 		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM)
 			accept_pause(w);
-		if (fd < 0 && fd != -EAGAIN && realm->observer->accept_failed)
-			realm->observer->accept_failed(w, wl->listener, fd);
+		if (fd < 0 && fd != -EAGAIN && realm->observer->listen_failed)
+			realm->observer->listen_failed(realm, wl->listener, fd);
 		if (fd < 0)
 			return;
 		w->stats.accepted++;

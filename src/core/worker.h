@@ -16,6 +16,7 @@
 #include "loop/loop.h"
 
 struct flow;
+struct realm;
 struct worker;
 
 /**
@@ -27,7 +28,7 @@ struct worker;
  * @end_over:	@end has ended, by FIN or by RST (@end->failed); once for each
  * @closed:	the flow has ended (f->why); its facts and counters are still there, its filters
  *		are not
- * @accept_failed: @l could not accept, @error is -errno
+ * @listen_failed: @l cannot be listened on, or could not accept; @error is -errno
  * @round:	a round of events is over
  *
  * Each but @decided and @closed may be NULL.  Of a flow, @accepted comes first, @closed last.
@@ -39,7 +40,7 @@ struct observer {
 	void (*decided)(struct worker *w, const struct flow *f);
 	void (*end_over)(struct worker *w, struct flow *f, const struct end *end);
 	void (*closed)(struct worker *w, const struct flow *f);
-	void (*accept_failed)(struct worker *w, const struct listener *l, int error);
+	void (*listen_failed)(const struct realm *realm, const struct listener *l, int error);
 	void (*round)(struct worker *w);
 };
 

@@ -337,24 +337,17 @@ static void config_fill(struct yaml_node *root, const char *folder, struct confi
 	sets_done(&sets);
 }
 
-int config_load(const char *path, FILE *errors, struct config **ret)
+int config_parse(const char *name, const char *folder, const char *bytes, size_t len,
+		 FILE *errors, struct config **ret)
 {
-	struct diag d = { .path = path };
+	struct diag d = { .path = name };
 	struct yaml yaml = { 0 };
 	_cleanup_(config_cleanup) struct config *c = config_new();
-	_cleanup_free_ char *folder = file_folder(path);
-	_cleanup_free_ char *bytes = NULL;
-	size_t len;
 	int r;
 
-	if (!c || !folder) {
-		fprintf(errors, "%s: out of memory\n", path);
+	if (!c) {
+		fprintf(errors, "%s: out of memory\n", name);
 		return -ENOMEM;
-	}
-	r = file_read(path, YAML_MAX_BYTES, &bytes, &len);
-	if (r < 0) {
-		fprintf(errors, "%s: cannot be read: %s\n", path, strerror(-r));
-		return r;
 	}
 	if (yaml_parse(&d, bytes, len, &yaml) == 0)
 		config_fill(yaml.root, folder, c, &d);
@@ -364,4 +357,23 @@ int config_load(const char *path, FILE *errors, struct config **ret)
 	if (r == 0)
 		*ret = TAKE_PTR(c);
 	return r;
+}
+
+int config_load(const char *path, FILE *errors, struct config **ret)
+{
+	_cleanup_free_ char *folder = file_folder(path);
+	_cleanup_free_ char *bytes = NULL;
+	size_t len;
+	int r;
+
+	if (!folder) {
+		fprintf(errors, "%s: out of memory\n", path);
+		return -ENOMEM;
+	}
+	r = file_read(path, YAML_MAX_BYTES, &bytes, &len);
+	if (r < 0) {
+		fprintf(errors, "%s: cannot be read: %s\n", path, strerror(-r));
+		return r;
+	}
+	return config_parse(path, folder, bytes, len, errors, ret);
 }

@@ -54,6 +54,14 @@ struct config {
  */
 int config_load(const char *path, FILE *errors, struct config **ret);
 
+/**
+ * config_parse() - the same for a configuration in memory
+ * @name:	what errors call it
+ * @folder:	where relative paths in it start
+ */
+int config_parse(const char *name, const char *folder, const char *bytes, size_t len,
+		 FILE *errors, struct config **ret);
+
 /* The defaults, no listener, an empty policy: where `limpid run` starts.  NULL: no memory. */
 struct config *config_new(void);
 void config_free(struct config *c);

@@ -37,6 +37,8 @@ struct engine {
 	struct flow_recorder *recorders;
 	struct record_writer *writer;
 	pthread_t *threads;
+	const struct log *log;
+	void (*idle)(void *owner);
 	struct datagrams *datagrams;
 	unsigned int n_workers, n_started, n_inited;
 	atomic_uint n_idle;
@@ -62,6 +64,15 @@ static bool is_without_ipv6(const struct addr *a, int r)
 		(r == -EADDRNOTAVAIL && !memcmp(a->ip, loopback.ip, sizeof(a->ip))));
 }
 
+static void listen_failed(const struct engine *e, const struct listener_config *c,
+			  const struct addr *a, int error)
+{
+	const struct listener l = { .name = c->name, .address = *a, .fd = -1 };
+
+	if (e->realm.observer->listen_failed)
+		e->realm.observer->listen_failed(&e->realm, &l, error);
+}
+
 static int open_listener(struct engine *e, uint16_t index, const struct addr *a, char *error,
 			 size_t cap)
 {
@@ -75,6 +86,7 @@ static int open_listener(struct engine *e, uint16_t index, const struct addr *a,
 		return 0;
 	}
 	if (fd < 0) {
+		listen_failed(e, c, a, fd);
 		snprintf(error, cap, "listener '%s': cannot listen on %s: %s%s", c->name,
 			 addr_format(a, text), strerror(-fd),
 			 fd == -EPERM ? " (needs CAP_NET_ADMIN or CAP_NET_RAW)" : "");
@@ -217,7 +229,12 @@ int engine_new(struct config *config, const struct engine_options *options, stru
 					 .mark = config->mark };
 	e->realm.snapshot = &e->snapshot;
 	e->realm.parts = registry_parts();
-	e->realm.observer = &flow_record_observer;
+	e->realm.observer = options->observer ? options->observer : &flow_record_observer;
+	e->realm.owner = options->owner;
+	e->realm.interceptors = options->interceptors;
+	e->realm.n_interceptors = options->n_interceptors;
+	e->log = log_used();
+	e->idle = options->idle;
 	atomic_store(&e->realm.next_flow_id, 1);
 	e->workers = calloc(e->n_workers, sizeof(*e->workers));
 	e->realm.workers = e->workers;
@@ -266,9 +283,11 @@ static void *worker_main(void *arg)
 	struct worker *w = arg;
 	struct engine *e = container_of(w->realm, struct engine, realm);
 
+	log_use(e->log);
 	worker_run(w);
 	datagrams_close(e->datagrams, w);
-	atomic_fetch_add(&e->n_idle, 1);
+	if (atomic_fetch_add(&e->n_idle, 1) + 1 == e->n_workers && e->idle)
+		e->idle(e->realm.owner);
 	return NULL;
 }
 
@@ -317,10 +336,15 @@ uint64_t engine_moved(const struct engine *e)
 	return n;
 }
 
-void engine_stop(struct engine *e)
+void engine_ask_stop(struct engine *e)
 {
 	for (unsigned int i = 0; i < e->n_started; i++)
 		loop_stop(&e->workers[i].loop);
+}
+
+void engine_stop(struct engine *e)
+{
+	engine_ask_stop(e);
 	for (unsigned int i = 0; i < e->n_started; i++)
 		pthread_join(e->threads[i], NULL);
 	e->n_started = 0;

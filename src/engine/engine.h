@@ -10,16 +10,30 @@
 #include "engine/config.h"
 
 struct engine;
+struct interceptor;
 struct netns_sockets;
+struct observer;
 
 /**
  * struct engine_options - what is not in the configuration
  * @quiet:	no line for people per flow
  * @record_delay_ms: how long records may wait for company
+ * @observer:	told of flows beside the records; calls flow_record_observer itself.  NULL: the
+ *		records alone
+ * @owner:	the realm's, for @observer and @idle
+ * @interceptors: as in struct realm
+ * @idle:	called once when the last thread has nothing more to do, in that thread
+ *
+ * What the thread that calls engine_new() uses as its log, all threads of the engine use.
  */
 struct engine_options {
 	bool quiet;
 	unsigned int record_delay_ms;
+	const struct observer *observer;
+	void *owner;
+	const struct interceptor *interceptors;
+	unsigned int n_interceptors;
+	void (*idle)(void *owner);
 };
 
 /**
@@ -52,7 +66,11 @@ bool engine_is_idle(const struct engine *e);
 /* Bytes moved so far, by all flows: does waiting make sense? */
 uint64_t engine_moved(const struct engine *e);
 
-/* End all flows (WHY_SHUTDOWN) and the threads. */
+/* Ask all threads to end their flows (WHY_SHUTDOWN) and themselves.  Once engine_start() has
+ * returned, from any thread and from a signal handler. */
+void engine_ask_stop(struct engine *e);
+
+/* The same, and wait for them. */
 void engine_stop(struct engine *e);
 
 /* Sum of all workers; after engine_stop(). */

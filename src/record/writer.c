@@ -49,6 +49,7 @@ struct record_writer {
 	struct record_queue *queues;
 	unsigned int n_queues;
 	unsigned int delay_ms;
+	const struct log *log;
 	int fds[N_SINKS];
 	uint8_t *out[N_SINKS];
 	size_t out_len[N_SINKS];
@@ -157,6 +158,13 @@ static void out_line(struct record_writer *w, unsigned int sink, const uint8_t *
 		w->failed++;
 		return;
 	}
+	if (sink == RECORD_TEXT && w->log) {
+		memcpy(w->out[sink], line, len);
+		w->out[sink][len] = '\0';
+		if (w->log->write)
+			w->log->write(w->log->user, LOG_INFO, (const char *)w->out[sink]);
+		return;
+	}
 	if (w->out_len[sink] + len + 1 > OUT_BYTES)
 		out_flush(w, sink);
 	memcpy(w->out[sink] + w->out_len[sink], line, len);
@@ -232,6 +240,7 @@ static void *writer_main(void *arg)
 				  .tv_nsec = (long)(w->delay_ms % 1000) * 1000000 };
 	bool run = true;
 
+	log_use(w->log);
 	while (run) {
 		atomic_store(&w->asleep, true);
 		/* what came before `asleep` was seen wakes nobody: look once more */
@@ -259,6 +268,7 @@ int record_writer_new(const char *json_path, unsigned int n_queues, size_t queue
 
 	if (!w)
 		return -ENOMEM;
+	w->log = log_used();
 	w->fds[RECORD_TEXT] = STDERR_FILENO;
 	w->fds[RECORD_JSON] = -1;
 	w->n_queues = n_queues;

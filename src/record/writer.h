@@ -10,7 +10,7 @@
 
 /* Where a line goes. */
 enum record_sink {
-	RECORD_TEXT, /* stderr */
+	RECORD_TEXT, /* stderr, or the log that the thread of record_writer_new() uses */
 	RECORD_JSON, /* the file */
 };
 

@@ -13,8 +13,9 @@
 #define LINE_MAX_BYTES 1024
 #define STUCK_MS 200
 
-/* The log sink is the one mutable global. */
+/* The log sink is the one mutable global: the process's level, and what a thread uses instead. */
 static _Atomic enum log_level threshold = LOG_INFO;
+static _Thread_local const struct log *own;
 
 static const char *const names[] = {
 	[LOG_ERROR] = "error",
@@ -40,8 +41,23 @@ void log_set_level(enum log_level level)
 	atomic_store(&threshold, level);
 }
 
+const struct log *log_use(const struct log *log)
+{
+	const struct log *was = own;
+
+	own = log;
+	return was;
+}
+
+const struct log *log_used(void)
+{
+	return own;
+}
+
 enum log_level log_get_level(void)
 {
+	if (own)
+		return own->level;
 	return atomic_load_explicit(&threshold, memory_order_relaxed);
 }
 
@@ -73,6 +89,12 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 	if (r > 0)
 		n += (size_t)r < sizeof(line) - n - 1 ? (size_t)r : sizeof(line) - n - 2;
+	if (own) {
+		line[n] = '\0';
+		if (own->write)
+			own->write(own->user, level, line);
+		return;
+	}
 	line[n++] = '\n';
 	if (poll(&out, 1, STUCK_MS) > 0) /* nobody waits for ever for a reader of our lines */
 		(void)!write(STDERR_FILENO, line, n);
