@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""limpid as the service of a host: first configuration, the manager's socket, few privileges."""
+import os
+import pathlib
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+
+import pytest
+
+from lab import configs, confined
+from lab.limpid import REPO, Limpid, binary, sanitized
+from lab.netns import Namespace
+from lab.sock import Background, eventually, pattern, read_exactly, read_to_end
+from lab.topology import OFFLOAD_PORT, Way
+
+UNIT = REPO / "packaging/systemd/limpid.service.in"
+# The configuration that is installed; only its records go elsewhere.
+FIRST = (REPO / "packaging/limpid.yaml").read_text().replace("/var/log/limpid/flows.json",
+                                                              "@FLOWS@")
+
+
+def exchange(way, up_bytes=3_000_000):
+    """A connection through limpid, with enough bytes for each way of moving them."""
+    client, server = way.pair()
+    name = client.getsockname()
+    sender = Background(client.sendall, pattern(up_bytes))
+    assert read_exactly(server, up_bytes) == pattern(up_bytes)
+    sender.result()
+    client.shutdown(socket.SHUT_WR)
+    server.sendall(b"done")
+    server.close()
+    assert read_to_end(client) == b"done"
+    return name
+
+
+# --- the first configuration --------------------------------------------------------------------
+def test_first_configuration_serves_routed_and_redirected(lab, serve, mode, family):
+    limpid = serve(FIRST)
+    record = limpid.records.of(exchange(Way(lab, mode, family)))
+    assert record["limpid"]["rule"] == "all"
+    assert record["limpid"]["listener"] == {"tproxy": "routed", "redirect": "local"}[mode]
+
+
+def test_configuration_of_the_host_is_read_unless_another_is_named():
+    """In a mount namespace of its own: an /etc with a limpid.yaml, and one without."""
+    script = ('mount -t tmpfs none /etc && {} exec "$0" check')
+    found = subprocess.run(
+        ["unshare", "--mount", "sh", "-c",
+         script.format('mkdir /etc/limpid && cp "$1" /etc/limpid &&'), binary(),
+         REPO / "packaging/limpid.yaml"], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("/etc/limpid/limpid.yaml: ok")
+    lacking = subprocess.run(["unshare", "--mount", "sh", "-c", script.format(""), binary()],
+                             capture_output=True, text=True, check=False)
+    assert lacking.returncode == 1
+    assert "/etc/limpid/limpid.yaml" in lacking.stderr
+
+
+def test_host_without_ipv6_is_served(tmp_path):
+    """Not even ::1 is there; what is asked for in vain is said, and the rest is served."""
+    host = Namespace()
+    host.ip("link set lo up")
+    host.sysctl(net__ipv6__conf__all__disable_ipv6=1)
+    limpid = Limpid(host, """
+listeners:
+  - { name: both, mode: redirect, address: [ "127.0.0.1:51080" ] }
+  - { name: six, mode: redirect, address: "[::1]:51081" }
+rules: [ { name: all, action: accept } ]
+""", tmp_path)
+    try:
+        eventually(lambda: "listener 'six': not listening on [::1]:51081: this host has no IPv6"
+                   in limpid.stderr(), "a word about IPv6")
+    finally:
+        limpid.stop()
+        host.close()
+
+
+# --- the service manager ------------------------------------------------------------------------
+class Manager:
+    """The datagram socket that systemd has for a unit; an abstract one is of one namespace."""
+
+    def __init__(self, namespace, address):
+        with namespace.enter():
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(address.replace("@", "\0", 1) if address[0] == "@" else address)
+        self.socket.settimeout(20)
+        self.prefix = ("env", f"NOTIFY_SOCKET={address}")
+
+    def told(self):
+        return dict(line.split("=", 1) for line in self.socket.recv(4096).decode().split("\n"))
+
+
+@pytest.mark.parametrize("kind", ["path", "abstract"])
+def test_manager_is_told_of_start_and_end(lab, keeper, tmp_path, kind):
+    keeper.stop()  # the ports are wanted here
+    manager = Manager(lab.proxy, {"path": f"{tmp_path}/notify", "abstract": f"@{tmp_path}"}[kind])
+    limpid = Limpid(lab.proxy, FIRST + "timeouts: { drain: 7s }\n", tmp_path / "limpid",
+                    manager.prefix)
+    try:
+        ready = manager.told()
+        assert ready["READY"] == "1"
+        assert ready["STATUS"] == "serving: 4 listeners, 1 rules"
+        client, server = Way(lab).pair()
+        limpid.terminate()
+        stopping = manager.told()
+        assert stopping["STOPPING"] == "1"
+        assert int(stopping["EXTEND_TIMEOUT_USEC"]) > 7_000_000
+        client.close()
+        server.close()
+    finally:
+        limpid.stop()
+        manager.socket.close()
+
+
+def test_manager_is_not_told_of_a_start_that_failed(lab, tmp_path):
+    manager = Manager(lab.proxy, f"{tmp_path}/notify")
+    config = tmp_path / "limpid.yaml"
+    config.write_text('listeners: [ { mode: redirect, address: "192.0.2.1:1" } ]\n')
+    done = subprocess.run([*manager.prefix, binary(), "serve", "--config", config],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "cannot listen" in done.stderr
+    manager.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        manager.told()
+
+
+# --- few privileges -----------------------------------------------------------------------------
+@pytest.fixture
+def folder_of_nobody():
+    """A folder which the user nobody can reach, and may write to."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="limpid-lab-"))
+    os.chown(folder, *pwd.getpwnam("nobody")[2:4])
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_unit_allows_what_serving_takes(lab, keeper, folder_of_nobody):
+    """As another user, with the unit's capabilities, system calls and address families only."""
+    if sanitized():
+        pytest.skip("a sanitizer makes system calls of its own")
+    keeper.stop()
+    manager = Manager(lab.proxy, f"@{folder_of_nobody}")
+    limpid = Limpid(lab.proxy, configs.EVERY_WAY, folder_of_nobody,
+                    (*manager.prefix, *confined.prefix(UNIT, "nobody")))
+    try:
+        assert manager.told()["READY"] == "1"
+        status = pathlib.Path(f"/proc/{limpid.pid}/status").read_text()
+        assert re.search(r"^Uid:\t65534\b", status, re.M)
+        assert re.search(r"^Seccomp:\t2$", status, re.M)
+        for offload in OFFLOAD_PORT:
+            for mode in ("tproxy", "redirect"):
+                lab.close_sockets()
+                way = Way(lab, mode, 4, offload)
+                record = limpid.records.of(exchange(way))
+                assert record["limpid"]["why"] == "finished"
+                assert record["limpid"]["source"] == {"tproxy": "keep", "redirect": "own"}[mode]
+        limpid.terminate()
+        assert manager.told()["STOPPING"] == "1"
+    finally:
+        limpid.stop()
+        manager.socket.close()
+
+
+@pytest.mark.parametrize("code, error", [
+    ("os.chroot('/')", "PermissionError"), ("os.setuid(0)", "PermissionError"),
+    ("os.nice(1)", "PermissionError"),
+    ("socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", "Address family not supported"),
+    ("socket.socket().setsockopt(socket.SOL_SOCKET, 33, 1)", "PermissionError")],
+    ids=["chroot", "setuid", "nice", "packet", "net-admin"])
+def test_unit_allows_no_more(code, error):
+    """Of what the unit forbids some examples: 33 is SO_RCVBUFFORCE, which takes NET_ADMIN."""
+    done = subprocess.run([*confined.prefix(UNIT, "nobody"), "/usr/bin/python3", "-c",
+                           f"import os, socket; {code}"], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 1 and error in done.stderr
