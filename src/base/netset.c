@@ -211,6 +211,25 @@ bool netset_contains(const struct netset *s, const struct addr *a)
 	return ranges_contain(a->family == 4 ? &s->v4 : &s->v6, addr_number(a));
 }
 
+static void number_to_addr(u128 n, uint8_t family, struct addr *ret)
+{
+	*ret = (struct addr){ .family = family };
+	for (size_t i = addr_ip_len(ret); i-- > 0; n >>= 8)
+		ret->ip[i] = (uint8_t)n;
+}
+
+bool netset_range(const struct netset *s, uint8_t family, size_t i, struct addr *ret_first,
+		  struct addr *ret_last)
+{
+	const struct ranges *rs = family == 4 ? &s->v4 : &s->v6;
+
+	if (i >= rs->n)
+		return false;
+	number_to_addr(rs->list[i].first, family, ret_first);
+	number_to_addr(rs->list[i].last, family, ret_last);
+	return true;
+}
+
 size_t netset_count(const struct netset *s)
 {
 	return s->v4.n + s->v6.n;

@@ -29,6 +29,15 @@ int netset_merge(struct netset *s, const struct netset *other);
 void netset_seal(struct netset *s);
 
 bool netset_contains(const struct netset *s, const struct addr *a);
+
+/**
+ * netset_range() - the @i-th range of one family after sealing, in ascending order
+ * @family:	4 or 6
+ *
+ * Return: false when there are no more.
+ */
+bool netset_range(const struct netset *s, uint8_t family, size_t i, struct addr *ret_first,
+		  struct addr *ret_last);
 size_t netset_count(const struct netset *s); /* disjoint ranges after sealing */
 
 #endif

@@ -14,6 +14,7 @@ static const struct verb {
 } verbs[] = {
 	{ "run", cmd_run, "intercept one command; no privileges, nothing changed on the host" },
 	{ "serve", cmd_serve, "intercept what the firewall sends here" },
+	{ "firewall", cmd_firewall, "the rules that bring traffic here: shown, set up, taken back" },
 	{ "check", cmd_check, "read a configuration and say what is wrong with it" },
 };
 
@@ -25,7 +26,7 @@ static void usage(FILE *f)
 	      "\n",
 	      f);
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		fprintf(f, "  %-8s %s\n", verbs[i].name, verbs[i].text);
+		fprintf(f, "  %-9s %s\n", verbs[i].name, verbs[i].text);
 	fputs("\n"
 	      "  --help     this text; VERB --help says more\n"
 	      "  --version  the version\n",

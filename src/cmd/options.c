@@ -14,18 +14,30 @@ int options_refuse(const char *verb, const char *text, const char *usage)
 
 int options_config(int argc, char **argv, const char *usage, const char **ret_path)
 {
-	static const struct option options[] = {
+	return options_config_flag(argc, argv, usage, NULL, NULL, ret_path);
+}
+
+int options_config_flag(int argc, char **argv, const char *usage, const char *flag, bool *ret_flag,
+			const char **ret_path)
+{
+	const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "help", no_argument, NULL, 'h' },
+		{ flag, no_argument, NULL, 'f' },
 		{ 0 },
 	};
 	const char *path = NULL;
+	bool flagged = false;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (opt == 'h') {
 			fputs(usage, stdout);
 			return 0;
+		}
+		if (opt == 'f') {
+			flagged = true;
+			continue;
 		}
 		if (opt != 'c')
 			return options_refuse(argv[0], NULL, usage);
@@ -35,6 +47,8 @@ int options_config(int argc, char **argv, const char *usage, const char **ret_pa
 	}
 	if (optind < argc)
 		return options_refuse(argv[0], "nothing is expected behind the options", usage);
+	if (ret_flag)
+		*ret_flag = flagged;
 	*ret_path = path ? path : OPTIONS_CONFIG_DEFAULT;
 	return -1;
 }

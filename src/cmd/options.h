@@ -2,6 +2,8 @@
 #ifndef CMD_OPTIONS_H
 #define CMD_OPTIONS_H
 
+#include <stdbool.h>
+
 /* The configuration where none is named. */
 #define OPTIONS_CONFIG_DEFAULT LIMPID_SYSCONFDIR "/limpid/limpid.yaml"
 
@@ -21,5 +23,9 @@ int options_refuse(const char *verb, const char *text, const char *usage);
  * Return: -1 go on; otherwise the exit status: 0 after --help, 2 wrong usage.
  */
 int options_config(int argc, char **argv, const char *usage, const char **ret_path);
+
+/* The same with one option more, --@flag, without an argument. */
+int options_config_flag(int argc, char **argv, const char *usage, const char *flag, bool *ret_flag,
+			const char **ret_path);
 
 #endif

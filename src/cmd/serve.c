@@ -4,12 +4,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 #include "engine/config.h"
 #include "engine/engine.h"
+#include "engine/firewall.h"
+#include "sys/guard.h"
 #include "sys/log.h"
 #include "sys/notify.h"
 
@@ -20,12 +23,14 @@
 #define STOP_MS 5000
 
 static const char usage[] =
-	"usage: limpid serve [--config FILE]\n"
+	"usage: limpid serve [--config FILE] [--firewall]\n"
 	"\n"
 	"Open the listeners of a configuration and intercept what reaches them, in the\n"
 	"foreground.  TERM or INT ends it: open flows get timeouts.drain to end.\n"
 	"\n"
 	OPTIONS_CONFIG_HELP
+	"  --firewall     set up the firewall for it, and take that back in the end,\n"
+	"                 see limpid-firewall(1)\n"
 	"  --help         this text\n"
 	"\n"
 	"Exit status: 0 ended by a signal, 1 could not start, 2 wrong usage.\n";
@@ -105,13 +110,89 @@ static void say_stats(const struct engine *e)
 			 s.time_wait_ended);
 }
 
-static int serve(const char *path)
+/* What the guard does, and what an orderly end leaves nothing of for it to do. */
+static int take_back(uint64_t owner)
+{
+	char error[512];
+	int r = firewall_down_of(owner, error, sizeof(error));
+
+	if (r < 0)
+		log_line(LOG_ERROR, "the firewall cannot be taken back: %s", error);
+	return r < 0;
+}
+
+/* The rules of one run; owner 0: it has none. */
+struct rules {
+	uint64_t owner;
+	struct guard guard;
+};
+
+/* Before there is a second thread. */
+static int rules_guard(struct rules *rules)
+{
+	int r;
+
+	if (getrandom(&rules->owner, sizeof(rules->owner), 0) < 0)
+		return -errno;
+	rules->owner |= 1; /* never FIREWALL_BY_HAND */
+	r = guard_start(take_back, rules->owner, &rules->guard);
+	if (r < 0)
+		rules->owner = FIREWALL_BY_HAND;
+	return r;
+}
+
+/* While the listeners are still open: what is diverted must find somebody. */
+static void rules_end(struct rules *rules)
+{
+	if (rules->owner == FIREWALL_BY_HAND)
+		return;
+	take_back(rules->owner);
+	guard_end(&rules->guard);
+}
+
+static void block_signals(sigset_t *signals)
+{
+	sigemptyset(signals);
+	sigaddset(signals, SIGTERM);
+	sigaddset(signals, SIGINT);
+	sigaddset(signals, SIGHUP);
+	sigaddset(signals, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, signals, NULL);
+}
+
+/* Everything that has to be there before anything is served. */
+static int start(struct config *config, struct rules *rules, struct engine **ret)
 {
 	struct engine_options options = { .record_delay_ms = RECORD_DELAY_MS };
+	char error[512];
+	int r = engine_new(config, &options, ret, error, sizeof(error));
+
+	if (r < 0) {
+		fprintf(stderr, "limpid serve: %s\n", error);
+		config_free(config);
+		return r;
+	}
+	if (rules->owner != FIREWALL_BY_HAND)
+		r = firewall_up(config, rules->owner, error, sizeof(error));
+	if (r < 0) {
+		fprintf(stderr, "limpid serve: firewall: %s\n", error);
+		engine_free(*ret);
+		return r;
+	}
+	r = engine_start(*ret);
+	if (r < 0) {
+		fprintf(stderr, "limpid serve: cannot start: %s\n", strerror(-r));
+		engine_free(*ret);
+	}
+	return r;
+}
+
+static int serve(const char *path, bool firewall)
+{
+	struct rules rules = { 0 };
 	struct config *config;
 	struct engine *e;
 	uint32_t drain_ms;
-	char error[512];
 	sigset_t signals;
 	int r, sig;
 
@@ -119,22 +200,15 @@ static int serve(const char *path)
 		return 1;
 	log_set_level(config->log);
 	drain_ms = config->timeouts.drain_ms;
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGHUP);
-	sigaddset(&signals, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &signals, NULL);
-	r = engine_new(config, &options, &e, error, sizeof(error));
+	block_signals(&signals);
+	r = firewall ? rules_guard(&rules) : 0;
 	if (r < 0) {
-		fprintf(stderr, "limpid serve: %s\n", error);
+		fprintf(stderr, "limpid serve: no guard for the firewall: %s\n", strerror(-r));
 		config_free(config);
 		return 1;
 	}
-	r = engine_start(e);
-	if (r < 0) {
-		fprintf(stderr, "limpid serve: cannot start: %s\n", strerror(-r));
-		engine_free(e);
+	if (start(config, &rules, &e) < 0) {
+		rules_end(&rules);
 		return 1;
 	}
 	notify_ready(config);
@@ -144,6 +218,7 @@ static int serve(const char *path)
 	notify_stopping(drain_ms);
 	drain(e, &signals, drain_ms);
 	engine_stop(e);
+	rules_end(&rules);
 	say_stats(e);
 	engine_free(e);
 	return 0;
@@ -152,7 +227,8 @@ static int serve(const char *path)
 int cmd_serve(int argc, char **argv)
 {
 	const char *path;
-	int status = options_config(argc, argv, usage, &path);
+	bool firewall;
+	int status = options_config_flag(argc, argv, usage, "firewall", &firewall, &path);
 
-	return status < 0 ? serve(path) : status;
+	return status < 0 ? serve(path, firewall) : status;
 }

@@ -62,6 +62,7 @@ void config_free(struct config *c)
 	free(c->listeners);
 	policy_free(c->policy);
 	free(c->record_flows);
+	firewall_config_done(&c->firewall);
 	free(c);
 }
 
@@ -331,6 +332,8 @@ static void config_fill(struct yaml_node *root, const char *folder, struct confi
 	sets_load(yaml_get(root, "sets"), folder, d, &sets);
 	if (!d->no_memory)
 		rules_compile(yaml_get(root, "rules"), c, &sets, d, c->policy);
+	if (!d->no_memory)
+		firewall_compile(yaml_get(root, "firewall"), c, &sets, d);
 	/* Not when the rule that would use it may be one of those with an error. */
 	if (!diag_failed(d))
 		sets_check_used(&sets);

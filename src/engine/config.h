@@ -10,6 +10,7 @@
 #include "base/addr.h"
 #include "core/policy.h"
 #include "core/settings.h"
+#include "engine/firewall_config.h"
 #include "sys/log.h"
 
 enum listener_mode {
@@ -36,6 +37,7 @@ struct config {
 	struct timeouts timeouts;
 	struct limits limits;
 	uint32_t mark;	    /* firewall.mark: SO_MARK of own sockets, 0: none */
+	struct firewall_config firewall;
 	enum log_level log; /* log.level */
 	char *record_flows; /* record.flows.file: path, or NULL */
 };

@@ -519,12 +519,14 @@ int schema_apply(const struct yaml_node *root, struct config *c)
 		if (!k->size)
 			continue;
 		node = node_at(root, k->path);
-		if (k->type == SCHEMA_PATH) {
-			char *path = node ? strdup(node->text) : NULL;
+		if (k->type == SCHEMA_PATH || k->type == SCHEMA_NAME) {
+			const char *text = node ? node->text : k->fallback;
+			char **string = member;
 
-			if (node && !path)
+			free(*string);
+			*string = text ? strdup(text) : NULL;
+			if (text && !*string)
 				return -ENOMEM;
-			memcpy(member, &path, sizeof(path));
 			continue;
 		}
 		if (node)

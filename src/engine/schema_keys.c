@@ -45,6 +45,20 @@ static const struct schema_word offload_words[] = {
 	{ 0 },
 };
 
+static const struct schema_word traffic_words[] = {
+	{ "routed", FIREWALL_ROUTED },
+	{ "inbound", FIREWALL_INBOUND },
+	{ "local", FIREWALL_LOCAL },
+	{ "loopback", FIREWALL_LOOPBACK },
+	{ 0 },
+};
+
+static const struct schema_word when_down_words[] = {
+	{ "block", 0 },
+	{ "pass", 1 },
+	{ 0 },
+};
+
 static const struct schema_word level_words[] = {
 	{ "error", LOG_ERROR },
 	{ "warning", LOG_WARNING },
@@ -55,6 +69,7 @@ static const struct schema_word level_words[] = {
 
 #define NETWORKS "address, network or $set"
 #define DOMAINS "domain pattern or $set"
+#define INTERFACES "name of an interface, as eth0, wlan*"
 #define ENTRIES "address, network, domain pattern or $set"
 
 #define KIB UINT64_C(1024)
@@ -178,10 +193,68 @@ const struct schema_key schema_keys[] = {
 	  .fallback = "1MiB", INTO(limits.record_queue_bytes),
 	  .text = "bytes of records each thread may hold until they are written" },
 
-	{ "firewall", SCHEMA_MAP, .text = "what the firewall rules see" },
+	{ "firewall", SCHEMA_MAP, .text = "the rules that bring traffic here" },
 	{ "firewall.mark", SCHEMA_NUMBER, .min = 0, .max = UINT32_MAX, .fallback = "0x6c70",
 	  INTO(mark),
 	  .text = "mark (SO_MARK) of our own connections; 0: none" },
+	{ "firewall.divert-mark", SCHEMA_NUMBER, .min = 1, .max = UINT32_MAX, .fallback = "0x6c71",
+	  INTO(firewall.divert_mark),
+	  .text = "mark of what is to be delivered here" },
+	{ "firewall.mask", SCHEMA_NUMBER, .min = 1, .max = UINT32_MAX, .fallback = "0xffff",
+	  INTO(firewall.mask),
+	  .text = "the bits of marks that are ours" },
+	{ "firewall.table", SCHEMA_NAME, .fallback = "limpid", INTO(firewall.table),
+	  .text = "name of the nft table, of family inet" },
+	{ "firewall.priority", SCHEMA_TEXT, .kind = "a number from -199 to 200", .fallback = "-150",
+	  .text = "priority of the nft chains that look at packets" },
+	{ "firewall.route-table", SCHEMA_NUMBER, .min = 1, .max = UINT32_MAX, .fallback = "27760",
+	  INTO(firewall.route_table),
+	  .text = "routing table by which packets are delivered here" },
+	{ "firewall.rule-priority", SCHEMA_NUMBER, .min = 1, .max = 32000, .fallback = "100",
+	  INTO(firewall.rule_priority),
+	  .text = "priority of the first of the rules that lead to it" },
+	{ "firewall.when-down", SCHEMA_WORD, 0, when_down_words, .fallback = "block",
+	  INTO(firewall.when_down_pass),
+	  .text = "what becomes of it while limpid does not listen" },
+	{ "firewall.intercept", SCHEMA_MAPS,
+	  .text = "what is intercepted: the first entry that matches decides" },
+	{ "firewall.intercept.listener", SCHEMA_TEXT, SCHEMA_REQUIRED,
+	  .kind = "name of a listener",
+	  .text = "who gets it" },
+	{ "firewall.intercept.traffic", SCHEMA_WORD, SCHEMA_LIST, traffic_words,
+	  .text = "where it comes from and goes to" },
+	{ "firewall.intercept.interface", SCHEMA_TEXT, SCHEMA_LIST, .kind = INTERFACES,
+	  .text = "where it comes in; of what this host sends, where it goes out" },
+	{ "firewall.intercept.source", SCHEMA_TEXT, SCHEMA_LIST, .kind = NETWORKS,
+	  .text = "address of the client" },
+	{ "firewall.intercept.destination", SCHEMA_TEXT, SCHEMA_LIST, .kind = NETWORKS,
+	  .text = "address of the server" },
+	{ "firewall.intercept.port", SCHEMA_PORTS, SCHEMA_LIST,
+	  .text = "port of the server" },
+	{ "firewall.intercept.network", SCHEMA_WORD, SCHEMA_LIST, network_words,
+	  .text = "transport protocol" },
+	{ "firewall.intercept.user", SCHEMA_TEXT, SCHEMA_LIST, .kind = "name or number of a user",
+	  .text = "who sends it, on this host" },
+	{ "firewall.intercept.cgroup", SCHEMA_TEXT, SCHEMA_LIST, .kind = "path of a cgroup v2",
+	  .text = "where on this host it is sent" },
+	{ "firewall.exempt", SCHEMA_MAPS, SCHEMA_EMPTY,
+	  .text = "what is not intercepted, whatever intercept says" },
+	{ "firewall.exempt.traffic", SCHEMA_WORD, SCHEMA_LIST, traffic_words,
+	  .text = "where it comes from and goes to" },
+	{ "firewall.exempt.interface", SCHEMA_TEXT, SCHEMA_LIST, .kind = INTERFACES,
+	  .text = "where it comes in; of what this host sends, where it goes out" },
+	{ "firewall.exempt.source", SCHEMA_TEXT, SCHEMA_LIST, .kind = NETWORKS,
+	  .text = "address of the client" },
+	{ "firewall.exempt.destination", SCHEMA_TEXT, SCHEMA_LIST, .kind = NETWORKS,
+	  .text = "address of the server" },
+	{ "firewall.exempt.port", SCHEMA_PORTS, SCHEMA_LIST,
+	  .text = "port of the server" },
+	{ "firewall.exempt.network", SCHEMA_WORD, SCHEMA_LIST, network_words,
+	  .text = "transport protocol" },
+	{ "firewall.exempt.user", SCHEMA_TEXT, SCHEMA_LIST, .kind = "name or number of a user",
+	  .text = "who sends it, on this host" },
+	{ "firewall.exempt.cgroup", SCHEMA_TEXT, SCHEMA_LIST, .kind = "path of a cgroup v2",
+	  .text = "where on this host it is sent" },
 
 	{ "log", SCHEMA_MAP, .text = "what is said on standard error" },
 	{ "log.level", SCHEMA_WORD, 0, level_words, .fallback = "info", INTO(log),

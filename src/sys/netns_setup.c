@@ -29,11 +29,11 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "sys/command.h"
 #include "sys/netns_host.h"
 #include "sys/netns_link.h"
 #include "sys/netns_setup.h"
 #include "sys/netns_sockets.h"
-#include "sys/nft.h"
 
 #define MARK_COMMAND 0x6c696d01 /* sent by the command, to be intercepted */
 #define MARK_OWN 0x6c696d02	/* sent by limpid's sockets in the namespace */
@@ -271,9 +271,9 @@ static char *print_rules(const struct netns_host *h)
 	return script;
 }
 
-static int begin_nft(const struct complaint *c, const char *script, struct nft *nft)
+static int begin_nft(const struct complaint *c, const char *script, struct command *nft)
 {
-	int r = nft_begin(nft, script);
+	int r = command_begin(nft, "nft -f -", script);
 
 	if (r == -ENOENT)
 		return refused(c, r,
@@ -282,7 +282,7 @@ static int begin_nft(const struct complaint *c, const char *script, struct nft *
 	return r < 0 ? refused(c, r, "the program nft cannot be run: %s", strerror(-r)) : 0;
 }
 
-static int begin_rules(const struct complaint *c, const struct netns_host *h, struct nft *nft)
+static int begin_rules(const struct complaint *c, const struct netns_host *h, struct command *nft)
 {
 	_cleanup_free_ char *script = print_rules(h);
 	struct capabilities before;
@@ -303,10 +303,10 @@ static int begin_rules(const struct complaint *c, const struct netns_host *h, st
 		       : r;
 }
 
-static int end_rules(const struct complaint *c, struct nft *nft)
+static int end_rules(const struct complaint *c, struct command *nft)
 {
 	char said[256];
-	int r = nft_end(nft, said, sizeof(said));
+	int r = command_end(nft, said, sizeof(said));
 
 	return r < 0 ? refused(c, r,
 			       "nft rules were refused (the kernel needs nf_tables with nft_tproxy "
@@ -341,7 +341,7 @@ int netns_setup(struct netns_sockets *ret, char *error, size_t error_cap_bytes)
 	_cleanup_free_ struct netns_host *host = NEW0(struct netns_host);
 	bool with_user = !may_do_without_user_namespace();
 	struct netns_sockets s;
-	struct nft nft;
+	struct command nft;
 	int r, rules;
 
 	if (!host)

@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation
+ *
+ * One table.  What is seen of a packet is its mark, and of marks only the bits of the mask:
+ *
+ *	own	set by SO_MARK on each socket of ours: never intercepted
+ *	divert	in prerouting: deliver it here (a policy rule and a local route do)
+ *	divert + 1 …	in output, one for each listener: go out by lo and come in again, to
+ *		that listener.  From where it comes in again it cannot be seen who sent it.
+ *
+ * From elsewhere: tproxy gives the first packet of a connection to a listener.  What follows,
+ * and what servers answer to addresses that are kept, belongs to a socket that carries our
+ * mark, and is delivered.  "socket mark" holds for full sockets only, so neither a SYN nor what
+ * bypasses us ever meets a TIME_WAIT of ours.  Replies of connections that bypass us must not
+ * be taken for something new: connection tracking knows the direction.
+ *
+ * From here: only a connection that begins is looked at; its mark is kept with the connection.
+ * So a session that was there before, or that somebody opened to this host, is left alone.
+ *
+ * REDIRECT is NAT: asked once for each connection, before others' NAT rules.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "engine/firewall_rules.h"
+
+#define NAT_PRIORITY (-110) /* before dstnat (-100), where others have theirs */
+
+struct writer {
+	FILE *f;
+	const struct config *c;
+	const struct firewall_host *host;
+	const struct netset **nets; /* named sets, in the order of their names */
+	size_t n_nets;
+};
+
+static const char *const family_words[] = { [4] = "ip", [6] = "ip6" };
+static const char *const loopback_words[] = { [4] = "127.0.0.1", [6] = "::1" };
+
+static const struct listener_config *listener_of(const struct config *c,
+						 const struct firewall_match *m)
+{
+	return &c->listeners[m->listener];
+}
+
+/* The address that gets what comes in; REDIRECT from elsewhere cannot reach a loopback one. */
+static const struct addr *target_of(const struct listener_config *l, uint8_t family, bool reachable)
+{
+	for (size_t i = 0; i < l->n_addresses; i++) {
+		const struct addr *a = &l->addresses[i];
+
+		if (a->family == family && !(reachable && addr_is_loopback(a)))
+			return a;
+	}
+	return NULL;
+}
+
+/* Where the marks of what this host sends begin: @m's listener is the how manieth of them? */
+static uint32_t mark_of(const struct config *c, size_t listener)
+{
+	uint32_t mark = c->firewall.divert_mark;
+
+	for (size_t i = 0; i <= listener && i < c->n_listeners; i++)
+		for (size_t k = 0; k < c->firewall.n_intercept; k++) {
+			const struct firewall_match *m = &c->firewall.intercept[k];
+
+			if (m->listener == i && m->traffic & FIREWALL_FROM_HERE &&
+			    c->listeners[i].mode == LISTENER_TPROXY) {
+				mark++;
+				break;
+			}
+		}
+	return mark;
+}
+
+uint32_t firewall_rules_marks(const struct config *c)
+{
+	return mark_of(c, c->n_listeners) - c->firewall.divert_mark + 1;
+}
+
+int firewall_rules_check(const struct config *c, char *error, size_t cap)
+{
+	const struct firewall_config *f = &c->firewall;
+	uint32_t own = c->mark & f->mask;
+
+	if (!own) {
+		snprintf(error, cap,
+			 "firewall.mark %#x is nothing within firewall.mask %#x: connections of "
+			 "limpid itself could not be told from others",
+			 c->mark, f->mask);
+		return -EINVAL;
+	}
+	for (uint32_t i = 0; i < firewall_rules_marks(c); i++)
+		if ((f->divert_mark + i) & ~f->mask || f->divert_mark + i == own) {
+			snprintf(error, cap,
+				 "the mark %#x is needed, which firewall.mask does not allow or "
+				 "firewall.mark is: choose another firewall.divert-mark",
+				 f->divert_mark + i);
+			return -EINVAL;
+		}
+	for (size_t i = 0; i < f->n_intercept; i++) {
+		const struct listener_config *l = listener_of(c, &f->intercept[i]);
+
+		if (l->mode != LISTENER_REDIRECT ||
+		    !(f->intercept[i].traffic & FIREWALL_FROM_ELSEWHERE))
+			continue;
+		for (uint8_t family = 4; family <= 6; family += 2)
+			if (target_of(l, family, false) && !target_of(l, family, true)) {
+				snprintf(error, cap,
+					 "listener '%s' is on a loopback address, which routed "
+					 "traffic cannot be redirected to: listen on %s or on an "
+					 "address of this host, or use mode tproxy",
+					 l->name, family == 4 ? "0.0.0.0" : "[::]");
+				return -EINVAL;
+			}
+	}
+	return 0;
+}
+
+/* --- the words of a rule ----------------------------------------------------------------- */
+
+static size_t net_index(const struct writer *w, const struct netset *nets)
+{
+	size_t i = 0;
+
+	while (i < w->n_nets && w->nets[i] != nets)
+		i++;
+	return i;
+}
+
+static void print_names(const struct writer *w, const char *what, char *const *list, size_t n)
+{
+	if (!n)
+		return;
+	fprintf(w->f, "%s { ", what);
+	for (size_t i = 0; i < n; i++)
+		fprintf(w->f, "%s\"%s\"", i ? ", " : "", list[i]);
+	fputs(" } ", w->f);
+}
+
+static void print_networks(const struct writer *w, uint32_t networks)
+{
+	static const char *const words[] = {
+		[1u << NETWORK_TCP] = "tcp",
+		[1u << NETWORK_UDP] = "udp",
+		[1u << NETWORK_TCP | 1u << NETWORK_UDP] = "{ tcp, udp }",
+	};
+
+	fprintf(w->f, "meta l4proto %s ", words[networks]);
+}
+
+static void print_ports(const struct writer *w, const struct firewall_match *m)
+{
+	if (!m->n_ports)
+		return;
+	fputs("th dport { ", w->f);
+	for (size_t i = 0; i < m->n_ports; i++) {
+		fprintf(w->f, "%s%u", i ? ", " : "", m->ports[i].first);
+		if (m->ports[i].last != m->ports[i].first)
+			fprintf(w->f, "-%u", m->ports[i].last);
+	}
+	fputs(" } ", w->f);
+}
+
+static void print_users(const struct writer *w, const struct firewall_match *m)
+{
+	if (!m->n_users)
+		return;
+	fputs("meta skuid { ", w->f);
+	for (size_t i = 0; i < m->n_users; i++)
+		fprintf(w->f, "%s%u", i ? ", " : "", m->users[i]);
+	fputs(" } ", w->f);
+}
+
+static void print_cgroup(const struct writer *w, const char *path)
+{
+	size_t level = 1;
+
+	for (const char *p = w->host->cgroups; *p; p++)
+		level += *p == '/';
+	for (const char *p = path; *p; p++)
+		level += *p == '/' && p[1];
+	fprintf(w->f, "socket cgroupv2 level %zu \"%s%s\" ", level, w->host->cgroups, path);
+}
+
+/* Which kinds of @all, those that the hook sees, an entry is about. */
+static void print_traffic(const struct writer *w, uint32_t traffic, uint32_t all)
+{
+	uint32_t own = 1u << FIREWALL_INBOUND | 1u << FIREWALL_LOOPBACK;
+
+	traffic &= all;
+	if (traffic == (all & own))
+		fputs("fib daddr type local ", w->f);
+	else if (traffic == (all & ~own))
+		fputs("fib daddr type unicast ", w->f);
+	else
+		fputs("fib daddr type { unicast, local } ", w->f);
+}
+
+/* One rule's conditions; @family 0: either. */
+static void print_conditions(const struct writer *w, const struct firewall_match *m,
+			     uint32_t all, uint8_t family, const char *cgroup)
+{
+	fputs("\t\t", w->f);
+	print_names(w, all == FIREWALL_FROM_HERE ? "oifname" : "iifname", m->interfaces,
+		    m->n_interfaces);
+	if (family && !m->source && !m->destination)
+		fprintf(w->f, "meta nfproto ipv%u ", family);
+	if (m->source)
+		fprintf(w->f, "%s saddr @nets%zu-v%u ", family_words[family],
+			net_index(w, m->source), family);
+	if (m->destination)
+		fprintf(w->f, "%s daddr @nets%zu-v%u ", family_words[family],
+			net_index(w, m->destination), family);
+	print_networks(w, m->networks);
+	print_ports(w, m);
+	if (all == FIREWALL_FROM_HERE)
+		print_users(w, m);
+	if (cgroup)
+		print_cgroup(w, cgroup);
+	print_traffic(w, m->traffic, all);
+}
+
+static bool nets_have(const struct netset *nets, uint8_t family)
+{
+	struct addr first, last;
+
+	return !nets || netset_range(nets, family, 0, &first, &last);
+}
+
+/* --- what becomes of it ------------------------------------------------------------------ */
+
+static void print_mark(const struct writer *w, const char *what, uint32_t mark)
+{
+	fprintf(w->f, "%s set %s & %#x | %#x ", what, what, ~w->c->firewall.mask, mark);
+}
+
+static void print_nat(const struct writer *w, const struct addr *a)
+{
+	char text[ADDR_TEXT_MAX];
+	struct addr loopback;
+
+	addr_parse_ip(loopback_words[a->family], &loopback);
+	if (addr_is_unspecified(a) || addr_ip_eq(a, &loopback))
+		fprintf(w->f, "redirect to :%u\n", a->port);
+	else
+		fprintf(w->f, "dnat %s to %s\n", family_words[a->family], addr_format(a, text));
+}
+
+/* What the chain of @all does with what @m has matched. */
+static void print_verdict(const struct writer *w, const struct firewall_match *m, uint32_t all,
+			  const struct addr *target)
+{
+	const struct listener_config *l = listener_of(w->c, m);
+
+	switch (l->mode) {
+	case LISTENER_TPROXY:
+		if (all == FIREWALL_FROM_ELSEWHERE) {
+			fprintf(w->f, "goto listener-%s\n", l->name);
+			return;
+		}
+		print_mark(w, "ct mark", mark_of(w->c, m->listener));
+		print_mark(w, "meta mark", mark_of(w->c, m->listener));
+		fputs("accept\n", w->f);
+		return;
+	case LISTENER_REDIRECT:
+		print_nat(w, target);
+		return;
+	case LISTENER_FIXED:
+		break;
+	}
+}
+
+static void print_intercept(const struct writer *w, const struct firewall_match *m, uint32_t all)
+{
+	const struct listener_config *l = listener_of(w->c, m);
+	bool reachable = l->mode == LISTENER_REDIRECT && all == FIREWALL_FROM_ELSEWHERE;
+
+	for (uint8_t family = 4; family <= (w->host->v6 ? 6 : 4); family += 2) {
+		const struct addr *target = target_of(l, family, reachable);
+
+		if (!target || !nets_have(m->source, family) || !nets_have(m->destination, family))
+			continue;
+		for (size_t i = 0; i < m->n_cgroups || !i; i++) {
+			print_conditions(w, m, all, family,
+					 m->n_cgroups ? m->cgroups[i] : NULL);
+			print_verdict(w, m, all, target);
+		}
+	}
+}
+
+static bool intercepts(const struct config *c, enum listener_mode mode, uint32_t all)
+{
+	for (size_t i = 0; i < c->firewall.n_intercept; i++)
+		if (c->firewall.intercept[i].traffic & all &&
+		    listener_of(c, &c->firewall.intercept[i])->mode == mode)
+			return true;
+	return false;
+}
+
+static void print_intercepts(const struct writer *w, enum listener_mode mode, uint32_t all)
+{
+	for (size_t i = 0; i < w->c->firewall.n_intercept; i++) {
+		const struct firewall_match *m = &w->c->firewall.intercept[i];
+
+		if (m->traffic & all && listener_of(w->c, m)->mode == mode)
+			print_intercept(w, m, all);
+	}
+}
+
+/* --- chains ------------------------------------------------------------------------------ */
+
+static const char *exempt_name(uint32_t all)
+{
+	return all == FIREWALL_FROM_HERE ? "exempt-here" : "exempt-elsewhere";
+}
+
+static void print_exempt_rule(const struct writer *w, const struct firewall_match *m, uint32_t all,
+			      uint8_t family)
+{
+	if (family && (!nets_have(m->source, family) || !nets_have(m->destination, family)))
+		return;
+	for (size_t i = 0; i < m->n_cgroups || !i; i++) {
+		print_conditions(w, m, all, family, m->n_cgroups ? m->cgroups[i] : NULL);
+		fputs("accept\n", w->f);
+	}
+}
+
+static void print_exempt(const struct writer *w, uint32_t all)
+{
+	fprintf(w->f, "\tchain %s {\n", exempt_name(all));
+	for (size_t i = 0; i < w->c->firewall.n_exempt; i++) {
+		const struct firewall_match *m = &w->c->firewall.exempt[i];
+
+		if (!(m->traffic & all))
+			continue;
+		if (!m->source && !m->destination) {
+			print_exempt_rule(w, m, all, 0);
+			continue;
+		}
+		print_exempt_rule(w, m, all, 4);
+		if (w->host->v6)
+			print_exempt_rule(w, m, all, 6);
+	}
+	fputs("\t}\n", w->f);
+}
+
+static void print_own(const struct writer *w)
+{
+	fprintf(w->f, "\t\tmeta mark & %#x == %#x accept\n", w->c->firewall.mask,
+		w->c->mark & w->c->firewall.mask);
+}
+
+static void print_link_local(const struct writer *w)
+{
+	if (w->host->v6)
+		fputs("\t\tip6 daddr fe80::/10 accept\n", w->f);
+}
+
+/* A tproxy listener gets its connections; when it is not there, nobody does. */
+static void print_listener(const struct writer *w, const struct listener_config *l)
+{
+	char text[ADDR_TEXT_MAX];
+
+	fprintf(w->f, "\tchain listener-%s {\n", l->name);
+	for (uint8_t family = 4; family <= (w->host->v6 ? 6 : 4); family += 2) {
+		const struct addr *target = target_of(l, family, false);
+		struct addr a;
+
+		if (!target)
+			continue;
+		a = *target;
+		a.scope_id = 0;
+		if (addr_is_unspecified(&a))
+			addr_parse_ip(loopback_words[family], &a);
+		a.port = target->port;
+		fprintf(w->f, "\t\tmeta nfproto ipv%u ", family);
+		print_networks(w, l->networks);
+		fprintf(w->f, "tproxy %s to %s ", family_words[family], addr_format(&a, text));
+		print_mark(w, "meta mark", w->c->firewall.divert_mark);
+		fputs("accept\n", w->f);
+	}
+	fprintf(w->f, "%s\t}\n", w->c->firewall.when_down_pass ? "" : "\t\tdrop\n");
+}
+
+static bool listener_intercepts(const struct config *c, size_t listener, uint32_t all)
+{
+	for (size_t i = 0; i < c->firewall.n_intercept; i++)
+		if (c->firewall.intercept[i].listener == listener &&
+		    c->firewall.intercept[i].traffic & all)
+			return true;
+	return false;
+}
+
+static uint32_t networks_of(const struct config *c)
+{
+	uint32_t networks = 0;
+
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (listener_intercepts(c, i, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE))
+			networks |= c->listeners[i].networks;
+	return networks;
+}
+
+/* What belongs to a socket of ours: answers to kept addresses, and what ICMP says about them. */
+static void print_return(const struct writer *w)
+{
+	fprintf(w->f,
+		"\t\tmeta l4proto { %s } socket transparent 1 socket mark %#x goto divert\n"
+		"\t\tmeta l4proto tcp tcp flags & (syn | ack) != syn socket transparent 1 "
+		"socket mark %#x goto divert\n",
+		w->host->v6 ? "icmp, icmpv6" : "icmp", w->c->mark, w->c->mark);
+	if (networks_of(w->c) & 1u << NETWORK_UDP)
+		fprintf(w->f,
+			"\t\tmeta l4proto udp socket transparent 1 socket wildcard 0 "
+			"socket mark %#x goto divert\n",
+			w->c->mark);
+}
+
+static void print_prerouting(const struct writer *w)
+{
+	const struct config *c = w->c;
+
+	fprintf(w->f,
+		"\tchain divert {\n\t\t");
+	print_mark(w, "meta mark", c->firewall.divert_mark);
+	fprintf(w->f,
+		"accept\n\t}\n"
+		"\tchain prerouting {\n"
+		"\t\ttype filter hook prerouting priority %d; policy accept;\n",
+		c->firewall.priority);
+	print_own(w);
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].mode == LISTENER_TPROXY &&
+		    listener_intercepts(c, i, FIREWALL_FROM_HERE))
+			fprintf(w->f, "\t\tiifname \"lo\" meta mark & %#x == %#x goto listener-%s\n",
+				c->firewall.mask, mark_of(c, i), c->listeners[i].name);
+	fputs("\t\tiifname \"lo\" accept\n", w->f);
+	print_return(w);
+	fputs("\t\tct direction reply accept\n", w->f);
+	print_link_local(w);
+	fprintf(w->f, "\t\tjump %s\n", exempt_name(FIREWALL_FROM_ELSEWHERE));
+	print_intercepts(w, LISTENER_TPROXY, FIREWALL_FROM_ELSEWHERE);
+	fputs("\t}\n", w->f);
+}
+
+static void print_output(const struct writer *w)
+{
+	const struct config *c = w->c;
+
+	fprintf(w->f,
+		"\tchain output {\n"
+		"\t\ttype route hook output priority %d; policy accept;\n",
+		c->firewall.priority);
+	print_own(w);
+	fputs("\t\tct direction reply accept\n", w->f);
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].mode == LISTENER_TPROXY &&
+		    listener_intercepts(c, i, FIREWALL_FROM_HERE)) {
+			fprintf(w->f, "\t\tct mark & %#x == %#x ", c->firewall.mask, mark_of(c, i));
+			print_mark(w, "meta mark", mark_of(c, i));
+			fputs("accept\n", w->f);
+		}
+	fputs("\t\tmeta l4proto tcp tcp flags & (fin | syn | rst | ack) != syn accept\n"
+	      "\t\tmeta l4proto udp ct state != new accept\n",
+	      w->f);
+	print_link_local(w);
+	fprintf(w->f, "\t\tjump %s\n", exempt_name(FIREWALL_FROM_HERE));
+	print_intercepts(w, LISTENER_TPROXY, FIREWALL_FROM_HERE);
+	fputs("\t}\n", w->f);
+}
+
+static void print_nat_chain(const struct writer *w, const char *hook, uint32_t all)
+{
+	fprintf(w->f,
+		"\tchain nat-%s {\n"
+		"\t\ttype nat hook %s priority %d; policy accept;\n",
+		hook, hook, NAT_PRIORITY);
+	print_own(w);
+	print_link_local(w);
+	fprintf(w->f, "\t\tjump %s\n", exempt_name(all));
+	print_intercepts(w, LISTENER_REDIRECT, all);
+	fputs("\t}\n", w->f);
+}
+
+/* --- sets of networks -------------------------------------------------------------------- */
+
+static void net_add(struct writer *w, const struct netset *nets)
+{
+	if (nets && net_index(w, nets) == w->n_nets)
+		w->nets[w->n_nets++] = nets;
+}
+
+static int nets_gather(struct writer *w)
+{
+	const struct firewall_config *f = &w->c->firewall;
+
+	w->nets = calloc(2 * (f->n_intercept + f->n_exempt) + 1, sizeof(struct netset *));
+	if (!w->nets)
+		return -ENOMEM;
+	for (size_t i = 0; i < f->n_intercept + f->n_exempt; i++) {
+		const struct firewall_match *m =
+			i < f->n_intercept ? &f->intercept[i] : &f->exempt[i - f->n_intercept];
+
+		net_add(w, m->source);
+		net_add(w, m->destination);
+	}
+	return 0;
+}
+
+static void print_nets(const struct writer *w, size_t index, uint8_t family)
+{
+	struct addr first, last;
+	char a[ADDR_TEXT_MAX], b[ADDR_TEXT_MAX];
+
+	if (!nets_have(w->nets[index], family))
+		return;
+	fprintf(w->f, "\tset nets%zu-v%u {\n\t\ttype ipv%u_addr; flags interval;\n\t\telements = {",
+		index, family, family);
+	for (size_t i = 0; netset_range(w->nets[index], family, i, &first, &last); i++) {
+		fprintf(w->f, "%s%s", i ? ", " : " ", addr_format_ip(&first, a));
+		if (!addr_ip_eq(&first, &last))
+			fprintf(w->f, "-%s", addr_format_ip(&last, b));
+	}
+	fputs(" }\n\t}\n", w->f);
+}
+
+/* --- the table --------------------------------------------------------------------------- */
+
+static bool keeps_sources(const struct config *c)
+{
+	for (size_t i = 0; i < c->policy->n_rules; i++)
+		if (c->policy->rules[i].plan.source != SOURCE_OWN)
+			return true;
+	return false;
+}
+
+static void print_table(const struct writer *w)
+{
+	const struct config *c = w->c;
+	const uint32_t both[] = { FIREWALL_FROM_ELSEWHERE, FIREWALL_FROM_HERE };
+
+	/* Emptied and filled in one transaction: whatever was there, nobody sees neither. */
+	fprintf(w->f, "add table inet %s\ndelete table inet %s\ntable inet %s {\n",
+		c->firewall.table, c->firewall.table, c->firewall.table);
+	for (size_t i = 0; i < w->n_nets; i++)
+		for (uint8_t family = 4; family <= 6; family += 2)
+			print_nets(w, i, family);
+	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
+		print_exempt(w, both[i]);
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].mode == LISTENER_TPROXY &&
+		    listener_intercepts(c, i, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE))
+			print_listener(w, &c->listeners[i]);
+	if (intercepts(c, LISTENER_TPROXY, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE) ||
+	    keeps_sources(c))
+		print_prerouting(w);
+	if (intercepts(c, LISTENER_TPROXY, FIREWALL_FROM_HERE))
+		print_output(w);
+	if (intercepts(c, LISTENER_REDIRECT, FIREWALL_FROM_ELSEWHERE))
+		print_nat_chain(w, "prerouting", FIREWALL_FROM_ELSEWHERE);
+	if (intercepts(c, LISTENER_REDIRECT, FIREWALL_FROM_HERE))
+		print_nat_chain(w, "output", FIREWALL_FROM_HERE);
+	fputs("}\n", w->f);
+}
+
+char *firewall_rules_print(const struct config *c, const struct firewall_host *host)
+{
+	struct writer w = { .c = c, .host = host };
+	char *script = NULL;
+	size_t len;
+
+	if (nets_gather(&w) < 0)
+		return NULL;
+	w.f = open_memstream(&script, &len);
+	if (w.f) {
+		print_table(&w);
+		if (fclose(w.f)) {
+			free(script);
+			script = NULL;
+		}
+	}
+	free(w.nets);
+	return script;
+}

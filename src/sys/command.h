@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SYS_COMMAND_H
+#define SYS_COMMAND_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* A program at work; it runs beside the caller until command_end(). */
+struct command {
+	pid_t pid;
+	int complaint_fd;
+};
+
+/**
+ * command_begin() - start a program in the namespaces of this process
+ * @line:	its name and arguments, separated by single blanks; nothing is quoted or expanded
+ * @input:	its standard input, NUL-terminated; NULL: empty
+ *
+ * The program is looked up in PATH, then in /usr/sbin, /sbin and /usr/local/sbin.
+ *
+ * Return: 0, -ENOENT if there is no such program, or another -errno.
+ */
+int command_begin(struct command *c, const char *line, const char *input);
+
+/**
+ * command_end() - wait until it has ended
+ * @complaint:	the first line of what it said, escaped; "" on success
+ * @cap_bytes:	room in @complaint, >= 8
+ *
+ * Return: 0, -EPROTO if it failed, or another -errno.
+ */
+int command_end(struct command *c, char *complaint, size_t cap_bytes);
+
+#endif

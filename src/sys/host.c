@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "sys/host.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+bool host_may_admin_net(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	return !syscall(SYS_capget, &head, data) && data[0].effective & 1U << CAP_NET_ADMIN;
+}
+
+bool host_has_v6(void)
+{
+	_cleanup_free_ char *off = NULL;
+
+	return !host_value_read("net/ipv6/conf/all/disable_ipv6", &off) && !strcmp(off, "0");
+}
+
+const char *host_cgroup_prefix(void)
+{
+	return access("/sys/fs/cgroup/cgroup.controllers", F_OK) &&
+			       !access("/sys/fs/cgroup/unified/cgroup.procs", F_OK)
+		       ? "unified/"
+		       : "";
+}
+
+int host_namespace(uint64_t *ret_inode, uint64_t *ret_cookie)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct stat st;
+	uint64_t cookie;
+	socklen_t len = sizeof(cookie);
+
+	if (stat("/proc/thread-self/ns/net", &st) < 0)
+		return -errno;
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
+		cookie = 0;
+	*ret_inode = st.st_ino;
+	*ret_cookie = cookie;
+	return 0;
+}
+
+int host_value_read(const char *path, char **ret)
+{
+	_cleanup_free_ char *line = NULL;
+	_cleanup_fclose_ FILE *f = NULL;
+	char name[128];
+	size_t cap = 0;
+
+	snprintf(name, sizeof(name), "/proc/sys/%s", path);
+	f = fopen(name, "re");
+	if (!f)
+		return -errno;
+	if (getline(&line, &cap, f) < 0)
+		return errno ? -errno : -ENODATA;
+	line[strcspn(line, "\n")] = '\0';
+	*ret = TAKE_PTR(line);
+	return 0;
+}
+
+int host_value_write(const char *path, const char *value)
+{
+	_cleanup_close_ int fd = -1;
+	_cleanup_free_ char *line = NULL;
+	char name[128];
+	int len = asprintf(&line, "%s\n", value);
+
+	snprintf(name, sizeof(name), "/proc/sys/%s", path);
+	if (len < 0) {
+		line = NULL;
+		return -ENOMEM;
+	}
+	fd = open(name, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, line, (size_t)len) != len)
+		return -errno;
+	return 0;
+}
