@@ -7,6 +7,7 @@
  * Return: the exit status: 0 done, 1 failed, 2 wrong usage (run: the command's own).
  */
 int cmd_check(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_firewall(int argc, char **argv);
 int cmd_run(int argc, char **argv);

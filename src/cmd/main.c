@@ -16,6 +16,7 @@ static const struct verb {
 	{ "serve", cmd_serve, "intercept what the firewall sends here" },
 	{ "firewall", cmd_firewall, "the rules that bring traffic here: shown, set up, taken back" },
 	{ "check", cmd_check, "read a configuration and say what is wrong with it" },
+	{ "doctor", cmd_doctor, "say what on this host would break interception" },
 };
 
 static void usage(FILE *f)

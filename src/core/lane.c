@@ -58,16 +58,12 @@ static enum lane_result emit(struct lane *l, struct span out, int *ret_error)
 {
 	ssize_t n;
 
-	if (l->broken) {
-		*ret_error = l->broken;
-		return LANE_WRITE_FAILED;
-	}
 	while (out.len && lane_is_drained(l) && l->to->writable) {
 		n = stream_write(l->to->top, out.data, out.len);
 		if (n == -EAGAIN)
 			break;
 		if (n < 0) {
-			*ret_error = l->broken = (int)n;
+			*ret_error = (int)n;
 			return LANE_WRITE_FAILED;
 		}
 		out = span_skip(out, (size_t)n);
@@ -230,10 +226,8 @@ static enum lane_result splice_once(struct lane *l, size_t *moved, int *ret_erro
  * is held any more. */
 static enum lane_result drain(struct lane *l, int *ret_error)
 {
-	ssize_t n = l->broken;
+	ssize_t n;
 
-	if (n)
-		goto failed;
 	while (l->pipe && l->pipe->len_bytes) {
 		if (!l->to->writable)
 			return LANE_WAITS;
@@ -260,7 +254,7 @@ static enum lane_result drain(struct lane *l, int *ret_error)
 		goto failed;
 	return LANE_BUSY;
 failed:
-	*ret_error = l->broken = (int)n;
+	*ret_error = (int)n;
 	return LANE_WRITE_FAILED;
 }
 

@@ -2,13 +2,14 @@
 #ifndef SYS_COMMAND_H
 #define SYS_COMMAND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 /* A program at work; it runs beside the caller until command_end(). */
 struct command {
 	pid_t pid;
-	int complaint_fd;
+	int output_fd, complaint_fd;
 };
 
 /**
@@ -30,5 +31,18 @@ int command_begin(struct command *c, const char *line, const char *input);
  * Return: 0, -EPROTO if it failed, or another -errno.
  */
 int command_end(struct command *c, char *complaint, size_t cap_bytes);
+
+/**
+ * command_read() - run a program to its end and keep its standard output
+ * @limit_bytes: more than this is an error
+ * @ret:	NUL-terminated, to be freed; set on success only
+ *
+ * Return: as command_begin() and command_end(), or -EMSGSIZE.
+ */
+int command_read(const char *line, size_t limit_bytes, char **ret, char *complaint,
+		 size_t cap_bytes);
+
+/* Is there a program of that name where command_begin() would look? */
+bool command_exists(const char *name);
 
 #endif

@@ -34,6 +34,7 @@
 #include "sys/netns_link.h"
 #include "sys/netns_setup.h"
 #include "sys/netns_sockets.h"
+#include "sys/userns.h"
 
 #define MARK_COMMAND 0x6c696d01 /* sent by the command, to be intercepted */
 #define MARK_OWN 0x6c696d02	/* sent by limpid's sockets in the namespace */
@@ -106,43 +107,29 @@ static int read_number(const char *path, long *ret)
 	return f && fscanf(f, "%ld", ret) == 1 ? 0 : -ENOENT;
 }
 
-/* Switches with which a host forbids user namespaces, and the cure; NULL: none of these. */
-static const char *user_namespace_switch(void)
+/* The setting of this host that forbids namespaces; NULL: none of those that are known. */
+static const struct userns_switch *user_namespace_switch(void)
 {
-	static const struct {
-		const char *path;
-		long forbids;
-		const char *cure;
-	} switches[] = {
-		{ "/proc/sys/kernel/unprivileged_userns_clone", 0,
-		  "cure: sysctl kernel.unprivileged_userns_clone=1" },
-		{ "/proc/sys/user/max_user_namespaces", 0,
-		  "cure: sysctl user.max_user_namespaces=10000" },
-		{ "/proc/sys/user/max_net_namespaces", 0,
-		  "cure: sysctl user.max_net_namespaces=10000" },
-		{ "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 1,
-		  "AppArmor restricts them: allow limpid in a profile (userns,), or "
-		  "sysctl kernel.apparmor_restrict_unprivileged_userns=0" },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(switches); i++) {
+	for (const struct userns_switch *s = userns_switches; s->path; s++) {
+		char path[128];
 		long value;
 
-		if (!read_number(switches[i].path, &value) && value == switches[i].forbids)
-			return switches[i].cure;
+		snprintf(path, sizeof(path), "/proc/sys/%s", s->path);
+		if (!read_number(path, &value) && value == s->forbids)
+			return s;
 	}
 	return NULL;
 }
 
 static int refused_namespace(const struct complaint *c, int r, const char *what)
 {
-	const char *cure = user_namespace_switch();
+	const struct userns_switch *s = user_namespace_switch();
 
 	return refused(
-		c, r, "%s refused: %s; %s", what, strerror(-r),
-		cure ? cure
-		     : "kernel.unprivileged_userns_clone, user.max_user_namespaces, AppArmor, a "
-		       "container or a chroot may forbid them; as root none is needed");
+		c, r, "%s refused: %s; %s%s", what, strerror(-r), s ? s->lead : "",
+		s ? s->cure
+		  : "kernel.unprivileged_userns_clone, user.max_user_namespaces, AppArmor, a "
+		    "container or a chroot may forbid them; as root none is needed");
 }
 
 static int write_proc(const char *path, const char *text)

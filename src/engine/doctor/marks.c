@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Marks belong to all who write rules: who else uses ours, and who takes them off? */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "engine/doctor/checks.h"
+#include "engine/doctor/cure.h"
+
+#define RULE_TEXT_MAX 2048
+
+bool rule_divert_mark(const struct fw_rule *r, uint32_t *ret_value, uint32_t *ret_mask)
+{
+	if (r->mark_set && r->mark_mask) {
+		*ret_value = r->mark_value;
+		*ret_mask = r->mark_mask;
+		return true;
+	}
+	for (size_t i = 0; i < r->n_tests; i++)
+		if (!r->tests[i].is_not && r->tests[i].value) {
+			*ret_value = r->tests[i].value;
+			*ret_mask = r->tests[i].mask;
+			return true;
+		}
+	return false;
+}
+
+bool find_divert_mark(const struct examination *e, uint32_t families, uint32_t *ret_value,
+		      uint32_t *ret_mask)
+{
+	for (size_t i = 0; i < e->chains->n; i++) {
+		const struct fw_chain *c = e->chains->all[i];
+
+		for (size_t k = 0; c->hook == HOOK_PREROUTING && k < c->n_flat; k++)
+			if (c->flat[k].target == TARGET_TPROXY && c->flat[k].families & families &&
+			    rule_is_ours(e, &c->flat[k]) &&
+			    rule_divert_mark(&c->flat[k], ret_value, ret_mask))
+				return true;
+	}
+	return false;
+}
+
+bool rule_marks_for_us(const struct examination *e, const struct fw_chain *c, size_t i)
+{
+	const struct fw_rule *marks = &c->flat[i];
+	uint32_t value, mask;
+
+	if (c->hook != HOOK_OUTPUT || !marks->mark_set || !marks->mark_value || marks->socket ||
+	    marks->mark_value == e->config->mark)
+		return false;
+	if (find_divert_mark(e, marks->families, &value, &mask) && value == marks->mark_value)
+		return true;
+	for (size_t k = 0; k < e->chains->n; k++) {
+		const struct fw_chain *pre = e->chains->all[k];
+
+		for (size_t m = 0; pre->hook == HOOK_PREROUTING && m < pre->n_flat; m++)
+			if (pre->flat[m].target == TARGET_TPROXY &&
+			    pre->flat[m].families & marks->families &&
+			    rule_is_ours(e, &pre->flat[m]) &&
+			    rule_asks_mark(&pre->flat[m], marks->mark_value))
+				return true;
+	}
+	return false;
+}
+
+/* Somewhere in the same table there is a rule for one of our listeners. */
+static bool table_is_ours(const struct examination *e, const struct fw_chain *like)
+{
+	for (size_t i = 0; i < e->chains->n; i++) {
+		const struct fw_chain *c = e->chains->all[i];
+
+		if (c->iptables != like->iptables || strcmp(c->family, like->family) ||
+		    strcmp(c->table, like->table))
+			continue;
+		for (size_t k = 0; k < c->n_rules; k++)
+			if (rule_is_ours(e, &c->rules[k]))
+				return true;
+	}
+	return false;
+}
+
+/* A mark that no rule asks for; 0: none found. */
+static uint32_t free_mark(const struct examination *e)
+{
+	for (int bit = 27; bit >= 8; bit--) {
+		uint32_t mark = 1u << bit;
+		bool taken = false;
+
+		for (size_t i = 0; i < e->chains->n && !taken; i++)
+			for (size_t k = 0; k < e->chains->all[i]->n_rules && !taken; k++)
+				taken = rule_asks_mark(&e->chains->all[i]->rules[k], mark);
+		if (!taken)
+			return mark;
+	}
+	return 0;
+}
+
+/* A rule of somebody else that takes our connections for its own. */
+static void examine_asked(struct examination *e, const struct fw_chain *c, const struct fw_rule *r)
+{
+	char subject[CHAIN_TEXT_MAX], cure[512];
+	bool partial = false;
+
+	for (size_t i = 0; i < r->n_tests; i++)
+		partial |= r->tests[i].mask != UINT32_MAX && r->tests[i].value;
+	if (!partial || !e->config->mark || !rule_asks_mark(r, e->config->mark))
+		return;
+	snprintf(cure, sizeof(cure), "set firewall.mark in %s to 0x%x", e->path, free_mark(e));
+	note(e, FINDING_WARN, chain_text(c, subject), cure,
+	     "a rule asks for mark 0x%x/0x%x, which firewall.mark 0x%x has: it acts on limpid's "
+	     "own connections",
+	     r->tests[0].value, r->tests[0].mask, e->config->mark);
+}
+
+/* A rule of somebody else that sets bits in which our mark is. */
+static void examine_set(struct examination *e, const struct fw_chain *c, const struct fw_rule *r,
+			uint32_t value, uint32_t mask)
+{
+	char subject[CHAIN_TEXT_MAX], cure[512];
+
+	if (!(r->mark_set || r->mark_copied) || r->socket || !(r->mark_mask & mask))
+		return;
+	if (r->mark_set && (r->mark_value & mask) == value) {
+		snprintf(cure, sizeof(cure),
+			 "set firewall.divert-mark in %s, and use it in the rules", e->path);
+		note(e, FINDING_WARN, chain_text(c, subject), cure,
+		     "a rule sets mark 0x%x, too: what it marks is delivered here", value);
+		return;
+	}
+	snprintf(cure, sizeof(cure), "let that rule set other bits than 0x%x", mask);
+	note(e, FINDING_WARN, chain_text(c, subject), cure,
+	     "a rule sets bits 0x%x of the mark: where it matches, mark 0x%x is lost",
+	     r->mark_mask & mask, value);
+}
+
+void check_marks(struct examination *e)
+{
+	size_t before = e->findings->n;
+
+	for (size_t i = 0; i < e->chains->n; i++) {
+		const struct fw_chain *c = e->chains->all[i];
+		bool ours = table_is_ours(e, c);
+		uint32_t value, mask;
+
+		if (c->hook == HOOK_NONE || (ours && !c->iptables))
+			continue;
+		for (size_t k = 0; k < c->n_flat && e->findings->n < before + 20; k++) {
+			const struct fw_rule *r = &c->flat[k];
+
+			examine_asked(e, c, r);
+			if (!ours && (c->hook == HOOK_PREROUTING || c->hook == HOOK_OUTPUT) &&
+			    find_divert_mark(e, r->families, &value, &mask))
+				examine_set(e, c, r, value, mask);
+		}
+	}
+	if (e->findings->n == before)
+		note(e, FINDING_OK, "", "", "nobody else uses our marks");
+}
+
+static bool mentions(const struct examination *e, const struct fw_rule *r, const char *word)
+{
+	char text[RULE_TEXT_MAX];
+
+	if (r->own_chain->iptables)
+		return strcasestr(r->text, word);
+	return strcasestr(host_rule_text(e->host, r->own_chain->family, r->own_chain->table, r->id,
+					 text, sizeof(text)),
+			  word);
+}
+
+/* Does a chain that stops what it does not know let pass what @ours sends to a listener? */
+static bool lets_in(const struct examination *e, const struct fw_chain *c,
+		    const struct fw_rule *ours)
+{
+	uint32_t value = 0, mask;
+	char port[16];
+
+	if (ours->target == TARGET_TPROXY)
+		rule_divert_mark(ours, &value, &mask);
+	snprintf(port, sizeof(port), "%u", ours->to.port);
+	for (size_t i = 0; i < c->n_flat; i++) {
+		const struct fw_rule *r = &c->flat[i];
+
+		if (r->end != END_ACCEPT || !(r->families & ours->families) || !(r->l4 & L4_TCP))
+			continue;
+		if (!r->narrowed && !r->owner && !r->n_tests && strcmp(r->iif, "lo"))
+			return true;
+		if (ours->target == TARGET_TPROXY ? r->socket || (value && rule_asks_mark(r, value))
+						  : mentions(e, r, port) || mentions(e, r, "dnat"))
+			return true;
+	}
+	return false;
+}
+
+static bool stops_unknown(const struct fw_chain *c)
+{
+	for (size_t i = 0; i < c->n_rules; i++) {
+		const struct fw_rule *r = &c->rules[i];
+
+		if (r->end == END_DROP && !r->narrowed && !r->n_tests && !r->iif[0] && !r->owner &&
+		    r->l4 == L4_ALL)
+			return true;
+	}
+	return c->drops;
+}
+
+static void examine_input(struct examination *e, const struct fw_chain *c,
+			  const struct fw_rule *ours)
+{
+	char subject[CHAIN_TEXT_MAX], cure[CURE_MAX];
+
+	chain_text(c, subject);
+	if (lets_in(e, c, ours)) {
+		note(e, FINDING_OK, subject, "", "lets in what is intercepted");
+		return;
+	}
+	if (ours->target == TARGET_TPROXY)
+		cure_accept(c, ours, cure, sizeof(cure));
+	else
+		snprintf(cure, sizeof(cure),
+			 c->iptables ? "%s -t %s -I %s -p tcp --dport %u -j ACCEPT"
+				     : "nft insert rule %s %s %s tcp dport %u accept",
+			 c->iptables ? c->iptables : c->family, c->table, c->name, ours->to.port);
+	note(e, FINDING_WARN, subject, cure,
+	     "stops what it does not know, and knows nothing of what goes to port %u here",
+	     ours->to.port);
+}
+
+void check_input(struct examination *e)
+{
+	for (size_t i = 0; i < e->chains->n; i++) {
+		const struct fw_chain *in = e->chains->all[i];
+		enum rule_target done = TARGET_NONE;
+
+		if (in->hook != HOOK_INPUT || !stops_unknown(in))
+			continue;
+		/* One of each kind. */
+		for (size_t k = 0; k < e->chains->n; k++) {
+			const struct fw_chain *c = e->chains->all[k];
+
+			for (size_t m = 0; c->hook == HOOK_PREROUTING && m < c->n_flat; m++) {
+				const struct fw_rule *r = &c->flat[m];
+
+				if (r->target == done || !rule_is_ours(e, r) ||
+				    !(r->families & e->families) ||
+				    (!strcmp(in->family, "ip") && !(r->families & FAMILY_V4)) ||
+				    (!strcmp(in->family, "ip6") && !(r->families & FAMILY_V6)))
+					continue;
+				examine_input(e, in, r);
+				done = r->target;
+			}
+		}
+	}
+}
