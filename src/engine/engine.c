@@ -293,8 +293,10 @@ static void *worker_main(void *arg)
 
 int engine_start(struct engine *e)
 {
-	int r = 0;
+	int r = record_writer_start(e->writer);
 
+	if (r < 0)
+		return r;
 	budget_descriptors(e);
 	for (; e->n_inited < e->n_workers; e->n_inited++) {
 		r = worker_init(&e->workers[e->n_inited], &e->realm, e->n_inited);

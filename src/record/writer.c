@@ -296,13 +296,20 @@ int record_writer_new(const char *json_path, unsigned int n_queues, size_t queue
 		if (r < 0)
 			goto out;
 	}
-	r = -pthread_create(&w->thread, NULL, writer_main, w);
-	w->running = !r;
+	r = 0;
 out:
 	if (r < 0)
 		record_writer_free(w);
 	else
 		*ret = w;
+	return r;
+}
+
+int record_writer_start(struct record_writer *w)
+{
+	int r = -pthread_create(&w->thread, NULL, writer_main, w);
+
+	w->running = !r;
 	return r;
 }
 

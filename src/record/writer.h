@@ -18,7 +18,7 @@ struct record_writer;
 struct record_queue;
 
 /**
- * record_writer_new() - a thread that writes what workers queue
+ * record_writer_new() - what writes what workers queue
  * @json_path:	appended to, mode 0640; NULL: there is no JSON sink
  * @n_queues:	one for each worker
  * @queue_bytes: room in each
@@ -28,6 +28,9 @@ struct record_queue;
  */
 int record_writer_new(const char *json_path, unsigned int n_queues, size_t queue_bytes,
 		      unsigned int delay_ms, struct record_writer **ret);
+
+/* Start its thread; what is queued before waits.  Return: 0 or -errno. */
+int record_writer_start(struct record_writer *w);
 
 /* Write what is queued, say what was lost, end the thread. */
 void record_writer_free(struct record_writer *w);

@@ -102,6 +102,14 @@ static void check_line(const char *line, unsigned int *ret_who, unsigned int *re
 	assert_int_equal(line[s.len], '\n');
 }
 
+static int writer_new(const char *path, unsigned int n_queues, size_t queue_bytes,
+		      unsigned int delay_ms, struct record_writer **ret)
+{
+	int r = record_writer_new(path, n_queues, queue_bytes, delay_ms, ret);
+
+	return r < 0 ? r : record_writer_start(*ret);
+}
+
 /* ---- a queue ---- */
 
 static void test_wrap_at_every_offset(void **state)
@@ -117,7 +125,7 @@ static void test_wrap_at_every_offset(void **state)
 		FILE *f;
 
 		place_init(&p);
-		assert_int_equal(record_writer_new(p.file, 1, sizes[i], 0, &w), 0);
+		assert_int_equal(writer_new(p.file, 1, sizes[i], 0, &w), 0);
 		for (unsigned int k = 0; k < n; k++) {
 			size_t len = k * 7 % (sizes[i] / 2 / 8 * 8 - 7); /* half a ring at most */
 			struct span s = make_line(line, 0, k, len);
@@ -171,7 +179,7 @@ static void test_producers_with_losses(void **state)
 
 	(void)state;
 	place_init(&p);
-	assert_int_equal(record_writer_new(p.file, 4, 16384, 1, &w), 0);
+	assert_int_equal(writer_new(p.file, 4, 16384, 1, &w), 0);
 	assert_true(record_writer_has_json(w));
 	for (unsigned int i = 0; i < 4; i++) {
 		producers[i].who = i;
@@ -208,7 +216,7 @@ static void test_text_goes_to_stderr(void **state)
 
 	(void)state;
 	place_init(&p);
-	assert_int_equal(record_writer_new(NULL, 1, 4096, 500, &w), 0);
+	assert_int_equal(writer_new(NULL, 1, 4096, 500, &w), 0);
 	assert_false(record_writer_has_json(w));
 	assert_true(record_put(record_writer_queue(w, 0), RECORD_TEXT, span_str("one")));
 	assert_true(record_put(record_writer_queue(w, 0), RECORD_TEXT, span_str("")));
@@ -231,7 +239,7 @@ static void test_file_is_appended_to(void **state)
 	(void)state;
 	place_init(&p);
 	for (unsigned int i = 0; i < 2; i++) {
-		assert_int_equal(record_writer_new(p.file, 1, 4096, 0, &w), 0);
+		assert_int_equal(writer_new(p.file, 1, 4096, 0, &w), 0);
 		assert_true(record_put(record_writer_queue(w, 0), RECORD_JSON, span_str("{}")));
 		record_writer_free(w);
 	}
@@ -259,7 +267,7 @@ static void test_disk_is_full(void **state)
 
 	(void)state;
 	place_init(&p);
-	assert_int_equal(record_writer_new("/dev/full", 1, 1u << 20, 1, &w), 0);
+	assert_int_equal(writer_new("/dev/full", 1, 1u << 20, 1, &w), 0);
 	for (unsigned int k = 0; k < 5000; k++)
 		n += record_put(record_writer_queue(w, 0), RECORD_JSON, span_str("{\"a\":1}"));
 	assert_int_equal(n, 5000);
@@ -280,7 +288,7 @@ static void test_line_too_long(void **state)
 	(void)state;
 	memset(line, 'x', sizeof(line));
 	place_init(&p);
-	assert_int_equal(record_writer_new(p.file, 1, 1u << 20, 0, &w), 0);
+	assert_int_equal(writer_new(p.file, 1, 1u << 20, 0, &w), 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++)
 		record_put(record_writer_queue(w, 0), RECORD_JSON, span_of(line, sizes[i]));
 	record_writer_free(w);
@@ -317,7 +325,7 @@ static void test_never_waits_for_the_disk(void **state)
 	place_init(&p);
 	assert_int_equal(mkfifo(p.file, 0600), 0);
 	fd = open(p.file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	assert_int_equal(record_writer_new(p.file, 1, 65536, 0, &w), 0);
+	assert_int_equal(writer_new(p.file, 1, 65536, 0, &w), 0);
 	start_us = now_us();
 	for (unsigned int k = 0; k < 20000; k++) {
 		if (record_put(record_writer_queue(w, 0), RECORD_JSON, make_line(line, 0, k, 100)))
@@ -387,7 +395,7 @@ static void test_idle_sleeps(void **state)
 
 	(void)state;
 	place_init(&p);
-	assert_int_equal(record_writer_new(p.file, 2, 4096, 1, &w), 0);
+	assert_int_equal(writer_new(p.file, 2, 4096, 1, &w), 0);
 	record_put(record_writer_queue(w, 1), RECORD_JSON, span_str("x"));
 	nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
 	before = count_switches();
