@@ -99,6 +99,9 @@ static void say_stats(const struct engine *e)
 		log_line(LOG_WARNING,
 			 "accepting paused %" PRIu64 " times: limits.flows or descriptors",
 			 s.accept_pauses);
+	if (s.ended[WHY_LOOP])
+		log_line(LOG_WARNING, "%" PRIu64 " flows led back to limpid itself",
+			 s.ended[WHY_LOOP]);
 	if (s.source_fell_port || s.source_fell_own)
 		log_line(LOG_WARNING,
 			 "source: %" PRIu64 " flows lost the client's port, %" PRIu64

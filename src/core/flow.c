@@ -290,7 +290,7 @@ static void dial_start(struct flow *f, const struct plan *plan)
 	if (realm->observer->dialling)
 		realm->observer->dialling(f->worker, f);
 	f->holding = f->decision.needs_address;
-	r = f->dialer->dial(f);
+	r = flow_dial(f);
 	if (!r && end_is_open(&f->server))
 		r = loop_watch(&f->worker->loop, &f->server.watch, f->server.fd);
 	if (r < 0)
@@ -341,6 +341,8 @@ static void run_dial(struct flow *f)
 
 	if (f->phase != PHASE_DIAL) /* policy refuses every address */
 		return;
+	if (!r && !f->made && flow_goes_round(f))
+		r = -ELOOP;
 	if (!r) {
 		if (f->facts.target_name) /* now there is an address */
 			flow_decide(f);
@@ -451,10 +453,13 @@ void flow_close(struct flow *f, enum why why)
 {
 	struct worker *w = f->worker;
 	const struct end *over = end_of_why(f, why);
-	bool orderly = why == WHY_FINISHED, stopped = why == WHY_SHUTDOWN;
+	bool orderly, stopped = why == WHY_SHUTDOWN;
 
 	if (f->phase == PHASE_CLOSED)
 		return;
+	if (flow_was_loop(f))
+		why = WHY_LOOP;
+	orderly = why == WHY_FINISHED;
 	f->why = why;
 	f->phase = PHASE_CLOSED;
 	timer_cancel(&w->loop.timers, &f->timer);

@@ -15,6 +15,7 @@
 #include "loop/loop.h"
 
 struct listener;
+struct own_end;
 struct snapshot;
 struct worker;
 
@@ -62,6 +63,7 @@ enum source_got {
  * @decision:	policy's; .final once nothing can change it
  * @plan:	what the server was dialled with
  * @resolving:	no address of the target's name is known yet
+ * @came, @made: the two connections as realm->own_ends knows them; NULL: it does not
  * @dead:	the end that failed, while the other is still given what it had sent
  * @unsaid_bytes: what the living end has not acknowledged of it
  * @active_ms:	when bytes last moved, on the loop's clock
@@ -93,6 +95,7 @@ struct flow {
 	uint32_t look_sent;
 	void *learner_state;
 	void *dialer_state;
+	struct own_end *came, *made;
 	struct end *dead;
 	uint64_t unsaid_bytes;
 	void (*upgrade)(struct flow *f);
@@ -157,6 +160,22 @@ int flow_reply(struct flow *f, struct span bytes);
 
 /* Ask policy; take the step that follows from what it says. */
 void flow_decide(struct flow *f);
+
+/*
+ * Between flow.c, flow_learn.c and flow_own.c: limpid as its own client.
+ */
+
+/* Is the client limpid itself?  Asked once, when the learners that need no bytes have run. */
+bool flow_came_back(struct flow *f);
+
+/* The dialer's dial(); -ELOOP: it leads to limpid itself. */
+int flow_dial(struct flow *f);
+
+/* The server that has been dialled, whose address is known: is it limpid itself? */
+bool flow_goes_round(struct flow *f);
+
+/* Before its sockets are closed: has either turned out to be limpid's own other end? */
+bool flow_was_loop(struct flow *f);
 
 /* Run the learners that need no bytes. */
 void flow_learn_start(struct flow *f);

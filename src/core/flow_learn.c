@@ -264,6 +264,8 @@ void flow_learn_start(struct flow *f)
 {
 	run_learners(f, false);
 	flow_arrive(f);
+	if (!flow_is_closed(f) && flow_came_back(f))
+		flow_close(f, WHY_LOOP);
 	if (!flow_is_closed(f))
 		flow_decide(f);
 }

@@ -16,6 +16,7 @@
 #include "loop/loop.h"
 
 struct flow;
+struct own_ends;
 struct realm;
 struct worker;
 
@@ -59,6 +60,7 @@ struct snapshot {
  * struct realm - what all workers share
  * @snapshot:	flows remember the one they began with
  * @interceptors: asked in this order whenever a server is there
+ * @own_ends:	finds limpid's own connections that come back; NULL: none can
  * @workers:	all of them, so that one can hand a client over to another
  * @owner:	the observer's own
  * @n_flows:	flows of all workers
@@ -72,6 +74,7 @@ struct realm {
 	const struct interceptor *interceptors;
 	unsigned int n_interceptors;
 	unsigned int pipes_per_worker;
+	struct own_ends *own_ends;
 	struct worker *workers;
 	unsigned int n_workers;
 	const struct observer *observer;

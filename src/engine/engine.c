@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/own_ends.h"
 #include "core/worker.h"
 #include "engine/datagrams.h"
 #include "engine/engine.h"
@@ -33,6 +34,7 @@ struct engine {
 	struct listener_config inside; /* of engine_adopt() */
 	struct snapshot snapshot;
 	struct realm realm;
+	struct own_ends own_ends; /* where realm.own_ends says so */
 	struct worker *workers;
 	struct flow_recorder *recorders;
 	struct record_writer *writer;
@@ -94,6 +96,19 @@ static int open_listener(struct engine *e, uint16_t index, const struct addr *a,
 	}
 	listener_add(e, c, index, fd)->address = *a;
 	return 0;
+}
+
+/* Only what the firewall turns round can come back. */
+static void watch_own_ends(struct engine *e)
+{
+	bool needed = false;
+
+	for (size_t i = 0; i < e->config->n_listeners; i++)
+		needed |= e->config->listeners[i].mode != LISTENER_FIXED;
+	if (!needed)
+		return;
+	own_ends_init(&e->own_ends);
+	e->realm.own_ends = &e->own_ends;
 }
 
 static size_t count_addresses(const struct config *c)
@@ -251,6 +266,7 @@ int engine_new(struct config *config, const struct engine_options *options, stru
 		engine_free(e);
 		return r;
 	}
+	watch_own_ends(e);
 	*ret = e;
 	return 0;
 }
@@ -372,6 +388,8 @@ void engine_free(struct engine *e)
 		close(e->realm.listeners[i].fd);
 	datagrams_free(e->datagrams);
 	record_writer_free(e->writer);
+	if (e->realm.own_ends)
+		own_ends_done(e->realm.own_ends);
 	config_free(e->config);
 	free(e->realm.listeners);
 	free(e->workers);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -14,6 +15,8 @@
 #define SO_ORIGINAL_DST 80
 #define IP6T_SO_ORIGINAL_DST 80
 #define BACKLOG 4096
+/* each network namespace begins with it: LOOPBACK_IFINDEX of include/net/flow.h */
+#define LOOPBACK_INDEX 1
 
 static int set_int(int fd, int level, int option, int value)
 {
@@ -68,6 +71,7 @@ static int set_reset_on_close(int fd, bool on)
 int sock_adopt_listener(int fd)
 {
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_int(fd, IPPROTO_IP, IP_PKTINFO, 1); /* for sock_came_by_loopback() */
 	return set_reset_on_close(fd, true);
 }
 
@@ -92,6 +96,41 @@ int sock_local(int fd, struct addr *ret)
 		return -errno;
 	sockaddr_to_addr(&s, ret);
 	return 0;
+}
+
+/* IPv4: a control message with the interface.  0: not known. */
+static unsigned int index_of_packet_options(int fd)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[256];
+	} control;
+	socklen_t len = sizeof(control);
+	struct msghdr h = { .msg_control = &control };
+	struct in_pktinfo info;
+
+	if (getsockopt(fd, IPPROTO_IP, IP_PKTOPTIONS, &control, &len) < 0)
+		return 0;
+	h.msg_controllen = len;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
+		if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_PKTINFO)
+			continue;
+		memcpy(&info, CMSG_DATA(c), sizeof(info));
+		return (unsigned int)info.ipi_ifindex;
+	}
+	return 0;
+}
+
+bool sock_came_by_loopback(int fd, uint8_t family)
+{
+	int index = 0;
+	socklen_t len = sizeof(index);
+
+	if (family == 4)
+		index = (int)index_of_packet_options(fd);
+	else if (getsockopt(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, &index, &len) < 0)
+		index = 0;
+	return !index || index == LOOPBACK_INDEX;
 }
 
 int sock_original_target(int fd, uint8_t family, struct addr *ret)

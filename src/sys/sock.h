@@ -37,6 +37,15 @@ int sock_accept(int listen_fd, struct addr *ret_client);
 /* The local address: under TPROXY, what the client dialled. */
 int sock_local(int fd, struct addr *ret);
 
+/**
+ * sock_came_by_loopback() - did the connection of an accepted socket begin on this host?
+ *
+ * Its SYN came in through the loopback interface, as all do that rules turn round on their way
+ * out.  True also where the kernel does not say.  Source: tcp_v4_syn_recv_sock() and
+ * tcp_v6_syn_recv_sock() keep the interface where multicast options are.
+ */
+bool sock_came_by_loopback(int fd, uint8_t family);
+
 /* What the client dialled before REDIRECT or DNAT: SO_ORIGINAL_DST of conntrack. */
 int sock_original_target(int fd, uint8_t family, struct addr *ret);
 

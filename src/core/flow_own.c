@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation.  A flow's two connections are noted in realm->own_ends, so that a flow
+ * whose client is limpid itself is found at once, before it dials again; see there.  Of the
+ * accepted connections only those that began on this host are noted: rules turn what is sent
+ * from here round to the loopback interface, and what came in by another one cannot be ours.
+ *
+ * Both flows of a loop end as WHY_LOOP: the one that finds it, and the other when the RST of
+ * the first closes it.
+ */
+#include <errno.h>
+
+#include "base/mem.h"
+#include "core/flow.h"
+#include "core/listener.h"
+#include "core/own_ends.h"
+#include "core/worker.h"
+#include "sys/log.h"
+#include "sys/sock.h"
+
+/* A person is told once, with the cure: what follows is in counters and records. */
+static void tell_loop(const struct flow *f, const struct addr *from)
+{
+	char a[ADDR_TEXT_MAX], b[ADDR_TEXT_MAX];
+
+	if (atomic_exchange(&f->worker->realm->own_ends->told, true))
+		return;
+	log_line(LOG_WARNING,
+		 "loop: limpid's own connection %s => %s came back to it; the rules that send "
+		 "connections here must except its mark, 0x%x (firewall.mark), or its user",
+		 addr_format(from, a), addr_format(&f->facts.target, b), f->snapshot->mark);
+}
+
+bool flow_came_back(struct flow *f)
+{
+	struct own_ends *own = f->worker->realm->own_ends;
+	const struct addr *client = &f->facts.client, *target = &f->facts.target;
+
+	if (!own || f->listener->inside || !target->family ||
+	    !sock_came_by_loopback(f->client.fd, client->family) ||
+	    own_ends_add(own, OWN_CAME, client, target, &f->came) <= 0)
+		return false;
+	tell_loop(f, client);
+	return true;
+}
+
+bool flow_goes_round(struct flow *f)
+{
+	struct own_ends *own = f->worker->realm->own_ends;
+	struct addr from;
+
+	if (!own || sock_local(f->server.fd, &from) < 0 ||
+	    own_ends_add(own, OWN_MADE, &from, &f->facts.target, &f->made) <= 0)
+		return false;
+	tell_loop(f, &from);
+	return true;
+}
+
+int flow_dial(struct flow *f)
+{
+	struct own_ends *own = f->worker->realm->own_ends;
+	int r;
+
+	if (!own)
+		return f->dialer->dial(f);
+	own_ends_dial_begin(own);
+	r = f->dialer->dial(f);
+	if (!r && end_is_open(&f->server) && flow_goes_round(f))
+		r = -ELOOP;
+	own_ends_dial_end(own);
+	return r;
+}
+
+bool flow_was_loop(struct flow *f)
+{
+	struct own_ends *own = f->worker->realm->own_ends;
+	bool came = own && own_ends_del(own, TAKE_PTR(f->came));
+	bool made = own && own_ends_del(own, TAKE_PTR(f->made));
+
+	return came || made;
+}
