@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,14 +24,14 @@
 #define STOP_MS 5000
 
 static const char usage[] =
-	"usage: limpid serve [--config FILE] [--firewall]\n"
+	"usage: limpid serve [--config FILE] [--firewall] [--user NAME]\n"
 	"\n"
 	"Open the listeners of a configuration and intercept what reaches them, in the\n"
 	"foreground.  TERM or INT ends it: open flows get timeouts.drain to end.\n"
-	"\n"
-	OPTIONS_CONFIG_HELP
+	"\n" OPTIONS_CONFIG_HELP
 	"  --firewall     set up the firewall for it, and take that back in the end,\n"
 	"                 see limpid-firewall(1)\n"
+	"  --user NAME    once all is open, go on as this user, with few privileges\n"
 	"  --help         this text\n"
 	"\n"
 	"Exit status: 0 ended by a signal, 1 could not start, 2 wrong usage.\n";
@@ -124,10 +125,17 @@ static int take_back(uint64_t owner)
 	return r < 0;
 }
 
+/* What the command line says. */
+struct wish {
+	const char *config, *user;
+	bool firewall;
+};
+
 /* The rules of one run; owner 0: it has none. */
 struct rules {
 	uint64_t owner;
 	struct guard guard;
+	bool by_guard; /* only the guard may take them back */
 };
 
 /* Before there is a second thread. */
@@ -149,7 +157,8 @@ static void rules_end(struct rules *rules)
 {
 	if (rules->owner == FIREWALL_BY_HAND)
 		return;
-	take_back(rules->owner);
+	if (!rules->by_guard)
+		take_back(rules->owner);
 	guard_end(&rules->guard);
 }
 
@@ -164,7 +173,7 @@ static void block_signals(sigset_t *signals)
 }
 
 /* Everything that has to be there before anything is served. */
-static int start(struct config *config, struct rules *rules, struct engine **ret)
+static int start(struct config *config, const char *user, struct rules *rules, struct engine **ret)
 {
 	struct engine_options options = { .record_delay_ms = RECORD_DELAY_MS };
 	char error[512];
@@ -182,6 +191,13 @@ static int start(struct config *config, struct rules *rules, struct engine **ret
 		engine_free(*ret);
 		return r;
 	}
+	if (user)
+		r = engine_become(*ret, user, error, sizeof(error));
+	if (r < 0) {
+		fprintf(stderr, "limpid serve: %s\n", error);
+		engine_free(*ret);
+		return r;
+	}
 	r = engine_start(*ret);
 	if (r < 0) {
 		fprintf(stderr, "limpid serve: cannot start: %s\n", strerror(-r));
@@ -190,27 +206,27 @@ static int start(struct config *config, struct rules *rules, struct engine **ret
 	return r;
 }
 
-static int serve(const char *path, bool firewall)
+static int serve(const struct wish *wish)
 {
-	struct rules rules = { 0 };
+	struct rules rules = { .by_guard = wish->user };
 	struct config *config;
 	struct engine *e;
 	uint32_t drain_ms;
 	sigset_t signals;
 	int r, sig;
 
-	if (config_load(path, stderr, &config) < 0)
+	if (config_load(wish->config, stderr, &config) < 0)
 		return 1;
 	log_set_level(config->log);
 	drain_ms = config->timeouts.drain_ms;
 	block_signals(&signals);
-	r = firewall ? rules_guard(&rules) : 0;
+	r = wish->firewall ? rules_guard(&rules) : 0;
 	if (r < 0) {
 		fprintf(stderr, "limpid serve: no guard for the firewall: %s\n", strerror(-r));
 		config_free(config);
 		return 1;
 	}
-	if (start(config, &rules, &e) < 0) {
+	if (start(config, wish->user, &rules, &e) < 0) {
 		rules_end(&rules);
 		return 1;
 	}
@@ -229,9 +245,39 @@ static int serve(const char *path, bool firewall)
 
 int cmd_serve(int argc, char **argv)
 {
-	const char *path;
-	bool firewall;
-	int status = options_config_flag(argc, argv, usage, "firewall", &firewall, &path);
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "user", required_argument, NULL, 'u' },
+		{ "firewall", no_argument, NULL, 'f' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	struct wish wish = { 0 };
+	const char **value;
+	int opt;
 
-	return status < 0 ? serve(path, firewall) : status;
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		switch (opt) {
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		case 'f':
+			wish.firewall = true;
+			break;
+		case 'c':
+		case 'u':
+			value = opt == 'c' ? &wish.config : &wish.user;
+			if (*value)
+				return options_refuse(argv[0], "an option is given twice", usage);
+			*value = optarg;
+			break;
+		default:
+			return options_refuse(argv[0], NULL, usage);
+		}
+	}
+	if (optind < argc)
+		return options_refuse(argv[0], "nothing is expected behind the options", usage);
+	if (!wish.config)
+		wish.config = OPTIONS_CONFIG_DEFAULT;
+	return serve(&wish);
 }

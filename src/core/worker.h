@@ -18,6 +18,7 @@
 struct flow;
 struct own_ends;
 struct realm;
+struct socket_maker;
 struct worker;
 
 /**
@@ -61,6 +62,7 @@ struct snapshot {
  * @snapshot:	flows remember the one they began with
  * @interceptors: asked in this order whenever a server is there
  * @own_ends:	finds limpid's own connections that come back; NULL: none can
+ * @maker:	makes the sockets that dial; NULL: limpid does
  * @workers:	all of them, so that one can hand a client over to another
  * @owner:	the observer's own
  * @n_flows:	flows of all workers
@@ -75,6 +77,7 @@ struct realm {
 	unsigned int n_interceptors;
 	unsigned int pipes_per_worker;
 	struct own_ends *own_ends;
+	struct socket_maker *maker;
 	struct worker *workers;
 	unsigned int n_workers;
 	const struct observer *observer;

@@ -37,7 +37,8 @@ static int connect_again(struct flow *f, const struct addr *target)
 	if (sock_diag_end_time_wait(&f->facts.client, target) < 0)
 		return -EADDRNOTAVAIL;
 	f->worker->stats.time_wait_ended++;
-	return sock_connect(target, &f->facts.client, true, f->snapshot->mark);
+	return sock_connect(target, &f->facts.client, true, f->snapshot->mark,
+			    f->worker->realm->maker);
 }
 
 static int connect_from(struct flow *f, const struct addr *target, enum source_got want)
@@ -51,7 +52,7 @@ static int connect_from(struct flow *f, const struct addr *target, enum source_g
 	if (want == SOURCE_GOT_EXACT && f->translated)
 		return -EADDRNOTAVAIL;
 	fd = sock_connect(target, own ? NULL : client, want == SOURCE_GOT_EXACT,
-			  f->snapshot->mark);
+			  f->snapshot->mark, f->worker->realm->maker);
 	if (fd == -EADDRNOTAVAIL && want == SOURCE_GOT_EXACT)
 		fd = connect_again(f, target);
 	return fd;

@@ -16,12 +16,14 @@
 #include "core/worker.h"
 #include "engine/datagrams.h"
 #include "engine/engine.h"
+#include "engine/privileges.h"
 #include "engine/registry.h"
 #include "record/flows.h"
 #include "record/writer.h"
 #include "sys/log.h"
 #include "sys/netns.h"
 #include "sys/sock.h"
+#include "sys/socket_maker.h"
 
 /* Descriptors that are neither a flow's nor a pipe's: per process and per worker. */
 #define FDS_PROCESS 16
@@ -188,7 +190,8 @@ static void budget_descriptors(struct engine *e)
 {
 	size_t fds = sock_raise_descriptor_limit();
 	size_t pipes = fds / 16 / e->n_workers;
-	size_t taken = FDS_PROCESS + FDS_WORKER * e->n_workers + count_addresses(e->config);
+	size_t taken = FDS_PROCESS + FDS_WORKER * e->n_workers + count_addresses(e->config) +
+		       (e->realm.maker ? SOCKET_MAKER_FDS : 0);
 	size_t flows;
 
 	if (pipes > PIPES_MAX)
@@ -294,6 +297,11 @@ int engine_adopt(struct engine *e, const struct netns_sockets *sockets)
 			       e->inside.name, e->config->mark);
 }
 
+int engine_become(struct engine *e, const char *user, char *error, size_t error_cap_bytes)
+{
+	return realm_become(&e->realm, e->config, user, error, error_cap_bytes);
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -390,6 +398,7 @@ void engine_free(struct engine *e)
 	record_writer_free(e->writer);
 	if (e->realm.own_ends)
 		own_ends_done(e->realm.own_ends);
+	socket_maker_free(e->realm.maker);
 	config_free(e->config);
 	free(e->realm.listeners);
 	free(e->workers);

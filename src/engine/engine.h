@@ -55,6 +55,15 @@ int engine_new(struct config *config, const struct engine_options *options, stru
  */
 int engine_adopt(struct engine *e, const struct netns_sockets *sockets);
 
+/**
+ * engine_become() - run as @user from now on, with no more privileges than the configuration
+ * needs; listeners and records are open already
+ * @error:	on failure a sentence for people
+ *
+ * Before engine_start(), for the whole process and for good.  Return: 0 or -errno.
+ */
+int engine_become(struct engine *e, const char *user, char *error, size_t error_cap_bytes);
+
 /* Start the threads; the caller has blocked the signals that they must not get.
  * Return: 0 or -errno. */
 int engine_start(struct engine *e);

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "sys/sock.h"
 #include "sys/sockaddr.h"
+#include "sys/socket_maker.h"
 
 /* linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h; they clash with netinet/in.h */
 #define SO_ORIGINAL_DST 80
@@ -29,7 +30,7 @@ static int set_transparent(int fd, uint8_t family)
 			   : set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
 }
 
-static int tcp_socket(uint8_t family)
+int sock_tcp(uint8_t family)
 {
 	int fd = socket(family == 4 ? AF_INET : AF_INET6,
 			SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -39,7 +40,7 @@ static int tcp_socket(uint8_t family)
 
 int sock_listen_tcp(const struct addr *a, bool transparent, uint32_t mark)
 {
-	_cleanup_close_ int fd = tcp_socket(a->family);
+	_cleanup_close_ int fd = sock_tcp(a->family);
 	union sockaddr_any s;
 	int r;
 
@@ -165,9 +166,10 @@ static int bind_source(int fd, const struct addr *source, bool keep_port)
 }
 
 int sock_connect(const struct addr *target, const struct addr *source, bool keep_port,
-		 uint32_t mark)
+		 uint32_t mark, struct socket_maker *maker)
 {
-	_cleanup_close_ int fd = tcp_socket(target->family);
+	_cleanup_close_ int fd =
+		maker ? socket_maker_take(maker, target->family) : sock_tcp(target->family);
 	union sockaddr_any s;
 	int r;
 
@@ -250,7 +252,7 @@ void sock_close_reset(int fd)
 
 bool sock_ip_is_local(const struct addr *a)
 {
-	_cleanup_close_ int fd = tcp_socket(a->family);
+	_cleanup_close_ int fd = sock_tcp(a->family);
 	struct addr any_port = *a;
 	union sockaddr_any s;
 

@@ -9,6 +9,8 @@
 
 #include "base/addr.h"
 
+struct socket_maker;
+
 /*
  * TCP sockets as limpid needs them.  All are non-blocking and close-on-exec; functions that
  * make one return the descriptor or -errno.
@@ -17,6 +19,8 @@
  * (SO_LINGER 0): were limpid killed, a FIN would tell the other side that it has everything.
  * Only sock_close_orderly() ends one in FIN.
  */
+
+int sock_tcp(uint8_t family); /* a socket with nothing set */
 
 /**
  * sock_listen_tcp() - a listening socket on exactly @a
@@ -55,6 +59,7 @@ int sock_original_target(int fd, uint8_t family, struct addr *ret);
  * @source:	address to bind to, NULL: the host's choice.  May be foreign (IP_TRANSPARENT)
  * @keep_port:	bind to the port of @source too
  * @mark:	SO_MARK, 0: none
+ * @maker:	makes the socket; NULL: this process does
  *
  * With @keep_port a TIME_WAIT of the same 4-tuple is taken over where both sides use
  * timestamps (net/ipv4/inet_hashtables.c).  Return: the descriptor (connecting, or connected
@@ -62,7 +67,7 @@ int sock_original_target(int fd, uint8_t family, struct addr *ret);
  * @source is not permitted, or another -errno of connect(2).
  */
 int sock_connect(const struct addr *target, const struct addr *source, bool keep_port,
-		 uint32_t mark);
+		 uint32_t mark, struct socket_maker *maker);
 
 /* The connection is there: from now on ICMPv6 is a hint only, as it is for ICMP. */
 void sock_connected(int fd, uint8_t family);

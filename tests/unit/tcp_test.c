@@ -23,7 +23,7 @@ static void wire_init(struct wire *w)
 
 	end_init(&w->end, NULL, &tcp_stream_ops);
 	pipe_pool_init(&w->pipes, 2);
-	w->end.fd = sock_connect(&a, NULL, false, 0);
+	w->end.fd = sock_connect(&a, NULL, false, 0, NULL);
 	assert_true(end_is_open(&w->end));
 	w->peer = take_connection(l);
 	close(l);

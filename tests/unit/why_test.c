@@ -155,7 +155,7 @@ static void test_timeout_and_client_gone(void **state)
 
 	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(filler); i++) {
-		filler[i] = sock_connect(&full, NULL, false, 0);
+		filler[i] = sock_connect(&full, NULL, false, 0, NULL);
 		assert_true(filler[i] >= 0);
 	}
 	nap_ms(20);
