@@ -92,7 +92,7 @@ class Records:
 
 
 class Limpid:
-    def __init__(self, namespace, config, workdir, prefix=()):
+    def __init__(self, namespace, config, workdir, prefix=(), options=(), program=None):
         self.workdir = pathlib.Path(workdir)
         self.workdir.mkdir(parents=True, exist_ok=True)
         self.config = config
@@ -104,7 +104,7 @@ class Limpid:
         self.records = Records(flows)
         # The process goes with us even when we are killed.
         argv = ["setpriv", "--pdeathsig", "KILL", "--", *prefix,
-                binary(), "serve", "--config", str(self.path)]
+                program or binary(), "serve", "--config", str(self.path), *options]
         with open(self.stderr_path, "wb") as err, namespace.enter():
             # pylint: disable-next=consider-using-with
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=err, stderr=err)
