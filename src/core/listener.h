@@ -6,16 +6,18 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "core/backlog.h"
 #include "core/parts.h"
 
 #define LISTENER_LEARNERS_MAX 4
 
 /**
- * struct listener - a port and an ordered list of learners; immutable once workers run
+ * struct listener - a port and an ordered list of learners; only @backlog changes once workers run
  * @name:	for records; not owned
  * @index:	what facts and rules call it
  * @address:	where it listens
  * @fd:		listening socket, owned, shared by all workers
+ * @backlog:	how many may wait there
  * @inside:	its connections come from another network namespace: their addresses are not
  *		this host's
  */
@@ -24,6 +26,7 @@ struct listener {
 	uint16_t index;
 	struct addr address;
 	int fd;
+	struct backlog backlog;
 	bool inside;
 	struct learner learners[LISTENER_LEARNERS_MAX];
 	unsigned int n_learners;

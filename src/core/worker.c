@@ -143,6 +143,7 @@ static void listener_on_ready(struct watch *watch, uint32_t ready)
 		if (fd < 0)
 			return;
 		w->stats.accepted++;
+		backlog_look(&wl->listener->backlog, wl->listener->fd, fd, loop_now_ms(&w->loop));
 		client_start(w, wl->listener, fd, &client);
 	}
 }

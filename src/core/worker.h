@@ -91,7 +91,7 @@ struct realm {
 struct worker_listener {
 	struct watch watch;
 	struct worker *worker;
-	const struct listener *listener;
+	struct listener *listener;
 };
 
 /**

@@ -15,6 +15,7 @@
 /* linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h; they clash with netinet/in.h */
 #define SO_ORIGINAL_DST 80
 #define IP6T_SO_ORIGINAL_DST 80
+/* As BACKLOG_MAX of core/backlog.h, which may cut it later. */
 #define BACKLOG 4096
 /* each network namespace begins with it: LOOPBACK_IFINDEX of include/net/flow.h */
 #define LOOPBACK_INDEX 1
@@ -74,6 +75,21 @@ int sock_adopt_listener(int fd)
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	set_int(fd, IPPROTO_IP, IP_PKTINFO, 1); /* for sock_came_by_loopback() */
 	return set_reset_on_close(fd, true);
+}
+
+int sock_set_backlog(int listen_fd, unsigned int count)
+{
+	return listen(listen_fd, (int)count) < 0 ? -errno : 0;
+}
+
+int64_t sock_silent_ms(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return -errno;
+	return info.tcpi_last_data_recv;
 }
 
 int sock_accept(int listen_fd, struct addr *ret_client)

@@ -35,6 +35,12 @@ int sock_listen_tcp(const struct addr *a, bool transparent, uint32_t mark);
 /* The same options on a listening socket that somebody else made.  Return: 0 or -errno. */
 int sock_adopt_listener(int fd);
 
+/* How many connections may wait at a listening socket from now on.  Return: 0 or -errno. */
+int sock_set_backlog(int listen_fd, unsigned int count);
+
+/* Milliseconds since data came, or since the connection was made (TCP_INFO).  Return: or -errno. */
+int64_t sock_silent_ms(int fd);
+
 /* Return: the accepted descriptor, -EAGAIN, or another -errno. */
 int sock_accept(int listen_fd, struct addr *ret_client);
 

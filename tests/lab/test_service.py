@@ -5,9 +5,11 @@ import pathlib
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -177,3 +179,32 @@ def test_unit_allows_no_more(code, error):
                            f"import os, socket; {code}"], capture_output=True, text=True,
                           check=False)
     assert done.returncode == 1 and error in done.stderr
+
+
+# --- more than it can serve ---------------------------------------------------------------------
+def test_backlog_is_short_while_connections_wait(lab, serve):
+    """Who had to wait to be accepted was too many; when nobody waits it is as long as before."""
+    limpid = serve(FIRST)
+
+    def may_wait():
+        return int(lab.proxy.run("ss", "-Hltn", "sport = :50080 and src 127.0.0.1").split()[2])
+
+    most = may_wait()
+    way = Way(lab)
+    listener = way.listen()
+    limpid.process.send_signal(signal.SIGSTOP)
+    try:
+        clients = [way.connect() for _ in range(20)]
+        time.sleep(0.5)
+    finally:
+        limpid.process.send_signal(signal.SIGCONT)
+    for _ in clients:
+        lab.accept(listener)
+    eventually(lambda: may_wait() <= most // 4, "a shorter backlog")
+
+    def grown():
+        way.pair(listener)
+        time.sleep(0.1)
+        return may_wait() == most
+
+    eventually(grown, "the backlog of before")
