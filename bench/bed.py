@@ -21,6 +21,7 @@ import time
 PARTIES = ("cl", "px", "sv")
 PREFIX = "lpb-"
 CLIENTS = 64
+PERIOD_US = 10000       # of a limited share of processor time
 ADDRESS = {
     4: {"client": "10.1.0.2", "proxied": "10.2.0.2", "direct": "10.2.0.4", "proxy": "10.1.0.1"},
     6: {"client": "fd01::2", "proxied": "fd02::2", "direct": "fd02::4", "proxy": "fd01::1"},
@@ -28,7 +29,7 @@ ADDRESS = {
 SYSCTLS = {
     "net.ipv4.tcp_congestion_control": "@cc@",
     "net.ipv4.ip_local_port_range": "1024 65535",
-    "net.ipv4.ip_local_reserved_ports": "3120-3149,7000-7399",
+    "net.ipv4.ip_local_reserved_ports": "3120-3149,7000-7499,50080,50443,51080,51443",
     "net.ipv4.tcp_tw_reuse": "1",
     "net.ipv4.tcp_max_syn_backlog": "8192",
     "net.core.somaxconn": "4096",
@@ -70,6 +71,15 @@ def cgroup_root():
     raise RuntimeError("no cgroup2 hierarchy is mounted: processor time cannot be told apart")
 
 
+def processor_root():
+    """Where groups are given shares of processor time: a version 1 hierarchy, or cgroup2."""
+    for line in open("/proc/mounts"):
+        word = line.split()
+        if word[2] == "cgroup" and "cpu" in word[3].split(","):
+            return word[1]
+    return cgroup_root()
+
+
 def congestion_control(wanted):
     """One algorithm for every socket; it must be one that a namespace may choose."""
     allowed = open("/proc/sys/net/ipv4/tcp_allowed_congestion_control").read().split()
@@ -80,7 +90,7 @@ def congestion_control(wanted):
 
 def sweep():
     """Remove the namespaces, groups and folders of benches that no longer run."""
-    places = ("/run/netns", cgroup_root(), tempfile.gettempdir())
+    places = ("/run/netns", cgroup_root(), processor_root(), tempfile.gettempdir())
     for path in [p for place in places for p in glob.glob(f"{place}/{PREFIX}*")]:
         name = os.path.basename(path)
         owner = re.match(PREFIX + r"(\d+)", name)
@@ -113,6 +123,7 @@ class Bed:
         self.cc = cc
         self.name = f"{PREFIX}{os.getpid()}"
         self.group = f"{cgroup_root()}/{self.name}"
+        self.share_group = None
         self.ksoftirqd = [
             pid for pid in filter(str.isdigit, os.listdir("/proc"))
             if self._comm(pid).startswith("ksoftirqd/")
@@ -153,6 +164,8 @@ class Bed:
 
     def close(self):
         remove_group(self.group)
+        if self.share_group:
+            remove_group(f"{processor_root()}/{self.name}")
         for party in PARTIES:
             run("ip", "netns", "del", self.ns(party), check=False)
 
@@ -171,11 +184,38 @@ class Bed:
 
     def spawn(self, party, command, **more):
         """Start a command in the party's namespace and group, with as many files as it may."""
-        script = (f'echo 0 > {self.group}/{party}/cgroup.procs && ulimit -n "$(ulimit -Hn)" && '
+        share = f"echo 0 > {self.share_group}/cgroup.procs && " if (
+            self.share_group and party == "px") else ""
+        script = (f'{share}echo 0 > {self.group}/{party}/cgroup.procs && ulimit -n "$(ulimit -Hn)" && '
                   f'exec nsenter --net=/run/netns/{self.ns(party)} "$@"')
         more.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen(["sh", "-c", script, "bench", *command], text=True,
                                 start_new_session=True, **more)
+
+    def limit(self, share):
+        """Until limit(None) what is started as proxy has this share of one processor together."""
+        root = processor_root()
+        folder = f"{root}/{self.name}/px"
+        if share is None:
+            if root != cgroup_root():
+                remove_group(os.path.dirname(folder))
+            else:
+                self._write(f"{folder}/cpu.max", "max")
+            self.share_group = None
+            return
+        os.makedirs(folder, exist_ok=True)
+        if root != cgroup_root():
+            self._write(f"{folder}/cpu.cfs_period_us", PERIOD_US)
+            self._write(f"{folder}/cpu.cfs_quota_us", int(share * PERIOD_US))
+        else:
+            self._write(f"{self.group}/cgroup.subtree_control", "+cpu")
+            self._write(f"{folder}/cpu.max", f"{int(share * PERIOD_US)} {PERIOD_US}")
+        self.share_group = folder
+
+    @staticmethod
+    def _write(path, value):
+        with open(path, "w") as f:
+            f.write(str(value))
 
     def pids(self, party):
         return [int(p) for p in open(f"{self.group}/{party}/cgroup.procs").read().split()]

@@ -33,7 +33,8 @@ void die(const char *what)
 int app_parse(const char *name, enum app *ret_app)
 {
 	static const char *const names[] = {
-		[APP_ECHO] = "echo", [APP_DOWN] = "down", [APP_UP] = "up", [APP_BOTH] = "both",
+		[APP_ECHO] = "echo", [APP_HELLO] = "hello", [APP_DOWN] = "down",
+		[APP_UP] = "up",     [APP_BOTH] = "both",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {

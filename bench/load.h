@@ -14,10 +14,15 @@
 
 enum app {
 	APP_ECHO,		/* request and the same bytes back */
+	APP_HELLO,		/* a ClientHello, and the first bytes of it back */
 	APP_DOWN,		/* the origin sends without end */
 	APP_UP,			/* the client sends without end */
 	APP_BOTH,		/* both send without end */
 };
+
+#define HELLO_BYTES 517		/* what many clients pad theirs to */
+#define HELLO_RANDOM_AT 11	/* 32 bytes that may be anything */
+#define ANSWER_BYTES 64		/* to a ClientHello */
 
 #define BUDGET_BYTES (2 << 20)	/* moved for one connection before the next has its turn */
 
@@ -26,6 +31,7 @@ _Noreturn void die(const char *what);
 int payload_open(void);
 ssize_t bulk_send(int fd, int payload, off_t *at);
 ssize_t bulk_discard(int fd);
+void hello_make(uint8_t *dst, const char *name);
 int app_parse(const char *name, enum app *ret_app);
 
 int load_server(int argc, char **argv);

@@ -9,6 +9,9 @@
  * at the window's two ends by this very process, so that time and work belong together.  A unit of
  * a short connection is connect, request, reply, close; its latency ends with the reply.
  *
+ * --rate R is an open loop instead: R connections are begun each second whatever becomes of the
+ * others, as long as fewer than --conns are open, and who has no reply after --patience gives up.
+ *
  * --hold N opens N connections, makes one exchange on each, says so in one line, and keeps them
  * until standard input ends; then a second line says how many of them had been closed meanwhile.
  */
@@ -29,7 +32,7 @@
 #include "load.h"
 
 #define SIZE_MAX_BYTES 16384
-#define STUCK_NS 5000000000ULL		/* without progress for so long: counted and begun again */
+#define PATIENCE_S 5			/* without progress for so long: counted and begun again */
 #define HOLD_OPENING 64			/* --hold: how many may be on their way at a time */
 
 enum step { STEP_OFF, STEP_CONNECT, STEP_REPLY, STEP_STREAM, STEP_HELD };
@@ -48,29 +51,39 @@ struct client {
 	struct sockaddr_storage to, from;
 	socklen_t addr_len;
 	unsigned int ports, froms, conns, hold;
-	size_t size_bytes;
+	size_t size_bytes, reply_bytes, number_at;
+	uint8_t hello[HELLO_BYTES];
 	bool close_each, measuring, stopping;
 	uint64_t count;
-	double warm_s, time_s;
+	double warm_s, time_s, rate, patience_s;
 	char *cpu[CPU_MAX];
 	size_t cpus;
 
 	int epoll, payload;
 	struct conn *conn;
-	uint64_t started, units, bytes, errors, stuck, requests;
+	uint64_t started, due, offered, units, bytes, errors, stuck, requests;
+	unsigned int *spare, spares;	/* --rate: those in STEP_OFF */
 	unsigned int held, opening;
 	struct hist latency;
 	char error[128];
 };
 
+/* It will be begun again: by client_scan, a little later, or by client_offer. */
+static void conn_off(struct client *c, struct conn *n)
+{
+	if (n->fd >= 0)
+		close(n->fd);
+	n->fd = -1;
+	n->step = STEP_OFF;
+	if (c->rate > 0)
+		c->spare[c->spares++] = (unsigned int)(n - c->conn);
+}
+
 static void conn_fail(struct client *c, struct conn *n, const char *what, int error)
 {
 	if (c->errors++ == 0)
 		snprintf(c->error, sizeof(c->error), "%s: %s", what, strerror(error));
-	if (n->fd >= 0)
-		close(n->fd);
-	n->fd = -1;
-	n->step = STEP_OFF;	/* client_scan begins it again, a little later */
+	conn_off(c, n);
 	if (c->hold)
 		c->opening--;
 }
@@ -94,8 +107,11 @@ static void conn_request(struct client *c, struct conn *n)
 	char text[SIZE_MAX_BYTES];
 
 	n->number = ++c->requests;
-	memset(text, (int)(n->number & 0xff), c->size_bytes);
-	memcpy(text, &n->number, sizeof(n->number));
+	if (c->app == APP_HELLO)
+		memcpy(text, c->hello, HELLO_BYTES);
+	else
+		memset(text, (int)(n->number & 0xff), c->size_bytes);
+	memcpy(text + c->number_at, &n->number, sizeof(n->number));
 	n->got_bytes = 0;
 	n->step = STEP_REPLY;
 	if (send(n->fd, text, c->size_bytes, MSG_NOSIGNAL) != (ssize_t)c->size_bytes)
@@ -107,6 +123,7 @@ static uint32_t conn_events(enum app app)
 {
 	switch (app) {
 	case APP_ECHO:
+	case APP_HELLO:
 		return EPOLLIN | EPOLLOUT | EPOLLET;
 	case APP_DOWN:
 		return EPOLLIN;
@@ -158,7 +175,7 @@ static void conn_connected(struct client *c, struct conn *n)
 		conn_fail(c, n, "connect", error);
 		return;
 	}
-	if (c->app != APP_ECHO) {
+	if (c->app != APP_ECHO && c->app != APP_HELLO) {
 		n->step = STEP_STREAM;
 		return;
 	}
@@ -178,10 +195,9 @@ static void conn_done(struct client *c, struct conn *n)
 		c->held++;
 		c->opening--;
 	} else if (c->close_each) {
-		close(n->fd);
-		n->fd = -1;
-		n->step = STEP_OFF;
-		conn_start(c, n);
+		conn_off(c, n);
+		if (c->rate <= 0)
+			conn_start(c, n);
 	} else {
 		n->began_ns = n->moved_ns = now;
 		conn_request(c, n);
@@ -191,7 +207,7 @@ static void conn_done(struct client *c, struct conn *n)
 static void conn_reply(struct client *c, struct conn *n)
 {
 	char text[SIZE_MAX_BYTES];
-	ssize_t r = recv(n->fd, text, c->size_bytes - n->got_bytes, 0);
+	ssize_t r = recv(n->fd, text, c->reply_bytes - n->got_bytes, 0);
 
 	if (r < 0 && errno == EAGAIN)
 		return;
@@ -199,13 +215,14 @@ static void conn_reply(struct client *c, struct conn *n)
 		conn_fail(c, n, "reply", r < 0 ? errno : EPIPE);
 		return;
 	}
-	if (n->got_bytes == 0 && ((size_t)r < sizeof(n->number) ||
-				  memcmp(text, &n->number, sizeof(n->number)) != 0)) {
+	if (n->got_bytes == 0 &&
+	    ((size_t)r < c->number_at + sizeof(n->number) ||
+	     memcmp(text + c->number_at, &n->number, sizeof(n->number)) != 0)) {
 		conn_fail(c, n, "reply is not the request", EBADMSG);
 		return;
 	}
 	n->got_bytes += (size_t)r;
-	if (n->got_bytes == c->size_bytes)
+	if (n->got_bytes == c->reply_bytes)
 		conn_done(c, n);
 }
 
@@ -239,18 +256,30 @@ static void conn_drive(struct client *c, struct conn *n)
 /* Begin (again) what has not begun, has failed or hangs. */
 static void client_scan(struct client *c)
 {
-	uint64_t now = now_ns();
+	uint64_t now = now_ns(), patience_ns = (uint64_t)(c->patience_s * 1e9);
 
 	for (unsigned int i = 0; i < c->conns; i++) {
 		struct conn *n = &c->conn[i];
 
 		if (n->step == STEP_OFF) {
-			if (!c->hold || c->opening < HOLD_OPENING)
+			if (c->rate <= 0 && (!c->hold || c->opening < HOLD_OPENING))
 				conn_start(c, n);
-		} else if (n->step != STEP_HELD && now > n->moved_ns + STUCK_NS) {
+		} else if (n->step != STEP_HELD && now > n->moved_ns + patience_ns) {
 			c->stuck++;
 			conn_fail(c, n, "stuck", ETIMEDOUT);
 		}
+	}
+}
+
+/* What is due by now; what finds no room was offered, too. */
+static void client_offer(struct client *c, uint64_t since_ns)
+{
+	uint64_t due = (uint64_t)((double)(now_ns() - since_ns) / 1e9 * c->rate);
+
+	for (; c->due < due; c->due++) {
+		c->offered++;
+		if (c->spares > 0)
+			conn_start(c, &c->conn[c->spare[--c->spares]]);
 	}
 }
 
@@ -267,11 +296,12 @@ static void client_print(struct client *c, const struct cpu *a, const struct cpu
 {
 	double s = (double)(b->at_ns - a->at_ns) / 1e9;
 
-	printf("{\"seconds\": %.4f, \"units\": %llu, \"bytes\": %llu, \"errors\": %llu, "
+	printf("{\"seconds\": %.4f, \"units\": %llu, \"offered\": %llu, \"bytes\": %llu, "
+	       "\"errors\": %llu, "
 	       "\"stuck\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
 	       "\"max_us\": %.1f, \"busy_us\": %llu, \"error\": \"%s\", \"cpu_us\": [",
-	       s, (unsigned long long)c->units, (unsigned long long)c->bytes,
-	       (unsigned long long)c->errors, (unsigned long long)c->stuck,
+	       s, (unsigned long long)c->units, (unsigned long long)c->offered,
+	       (unsigned long long)c->bytes, (unsigned long long)c->errors, (unsigned long long)c->stuck,
 	       hist_us(&c->latency, 0.5), hist_us(&c->latency, 0.99), hist_us(&c->latency, 0.999),
 	       (double)c->latency.max_ns / 1000, (unsigned long long)(b->busy_us - a->busy_us),
 	       c->error);
@@ -301,12 +331,14 @@ static void client_measure(struct client *c)
 		if (!c->measuring && now >= warm) {
 			cpu_read(&a, c->cpu, c->cpus);
 			c->measuring = true;
-			c->units = c->bytes = c->errors = 0;
+			c->units = c->bytes = c->errors = c->stuck = c->offered = 0;
 			hist_reset(&c->latency);
 		}
 		if (c->count ? c->units + c->errors >= c->count : now >= end)
 			break;
-		client_turn(c, 20);
+		if (c->rate > 0)
+			client_offer(c, start);
+		client_turn(c, c->rate > 0 ? 1 : 20);
 	}
 	cpu_read(&b, c->cpu, c->cpus);
 	c->stopping = true;
@@ -361,8 +393,8 @@ static void addr_parse(struct client *c, struct sockaddr_storage *ret, const cha
 
 static const char usage[] =
 	"usage: load client --to ADDR --port PORT [--ports N] [--from ADDR] [--froms N]\n"
-	"  [--app echo|down|up|both] [--conns N] [--size BYTES] [--close]\n"
-	"  [--warm S] [--time S] | [--count UNITS] | [--hold N]   [--cpu FILE]…\n";
+	"  [--app echo|hello|down|up|both] [--name NAME] [--conns N] [--size BYTES] [--close]\n"
+	"  [--rate N --patience S] [--warm S] [--time S] | [--count UNITS] | [--hold N]   [--cpu FILE]…\n";
 
 static void client_options(struct client *c, int argc, char **argv)
 {
@@ -371,9 +403,11 @@ static void client_options(struct client *c, int argc, char **argv)
 		{ "from", 1, NULL, 'f' }, { "froms", 1, NULL, 'F' }, { "app", 1, NULL, 'a' },
 		{ "conns", 1, NULL, 'c' }, { "size", 1, NULL, 's' }, { "close", 0, NULL, 'x' },
 		{ "warm", 1, NULL, 'w' }, { "time", 1, NULL, 'T' }, { "count", 1, NULL, 'n' },
-		{ "hold", 1, NULL, 'h' }, { "cpu", 1, NULL, 'u' }, { NULL, 0, NULL, 0 },
+		{ "hold", 1, NULL, 'h' }, { "cpu", 1, NULL, 'u' },
+		{ "name", 1, NULL, 'N' }, { "rate", 1, NULL, 'r' }, { "patience", 1, NULL, 'e' },
+		{ NULL, 0, NULL, 0 },
 	};
-	const char *to = NULL, *from = NULL;
+	const char *to = NULL, *from = NULL, *name = "www.example.org";
 	int o, port = 0;
 	bool good = true;
 
@@ -391,6 +425,9 @@ static void client_options(struct client *c, int argc, char **argv)
 		case 'w': c->warm_s = atof(optarg); break;
 		case 'T': c->time_s = atof(optarg); break;
 		case 'n': c->count = (uint64_t)atoll(optarg); break;
+		case 'N': name = optarg; break;
+		case 'r': c->rate = atof(optarg); break;
+		case 'e': c->patience_s = atof(optarg); break;
 		case 'h': c->hold = (unsigned int)atoi(optarg); break;
 		case 'u':
 			good &= c->cpus < CPU_MAX;
@@ -404,6 +441,13 @@ static void client_options(struct client *c, int argc, char **argv)
 	    c->size_bytes < sizeof(uint64_t) || c->size_bytes > SIZE_MAX_BYTES) {
 		fputs(usage, stderr);
 		exit(2);
+	}
+	c->reply_bytes = c->size_bytes;
+	if (c->app == APP_HELLO) {
+		hello_make(c->hello, name);
+		c->size_bytes = HELLO_BYTES;
+		c->reply_bytes = ANSWER_BYTES;
+		c->number_at = HELLO_RANDOM_AT;
 	}
 	addr_parse(c, &c->to, to, port);
 	if (from)
@@ -419,21 +463,26 @@ int load_client(int argc, char **argv)
 	c->ports = c->froms = c->conns = 1;
 	c->size_bytes = 64;
 	c->time_s = 1;
+	c->patience_s = PATIENCE_S;
 	client_options(c, argc, argv);
 	if (c->hold)
 		c->conns = c->hold;
 	c->conn = calloc(c->conns, sizeof(*c->conn));
 	c->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (!c->conn || c->epoll < 0)
+	c->spare = calloc(c->conns, sizeof(*c->spare));
+	if (!c->conn || !c->spare || c->epoll < 0)
 		die("start");
-	for (unsigned int i = 0; i < c->conns; i++)
+	for (unsigned int i = 0; i < c->conns; i++) {
 		c->conn[i].fd = -1;
+		c->spare[c->spares++] = i;
+	}
 	c->payload = payload_open();
 	signal(SIGPIPE, SIG_IGN);
 	if (c->hold)
 		client_hold(c);
 	else
 		client_measure(c);
+	free(c->spare);
 	free(c->conn);
 	free(c);
 	return 0;

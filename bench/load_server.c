@@ -77,6 +77,8 @@ static int end_echo(struct end *e)
 		return errno == EAGAIN ? 0 : -errno;
 	if (n == 0)
 		return -EPIPE;
+	if (e->app == APP_HELLO && n > ANSWER_BYTES)
+		n = ANSWER_BYTES;
 	return send(e->fd, text, (size_t)n, MSG_NOSIGNAL) == n ? 0 : -EIO;
 }
 
@@ -84,7 +86,7 @@ static int end_serve(struct server *s, struct end *e, uint32_t events)
 {
 	ssize_t r = 0;
 
-	if (e->app == APP_ECHO)
+	if (e->app == APP_ECHO || e->app == APP_HELLO)
 		return end_echo(e);
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		r = bulk_discard(e->fd);

@@ -4,23 +4,32 @@ import json
 import os
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import time
 
 from bed import ADDRESS, CLIENTS, PARTIES
-from subjects import fill
+from subjects import HERE, fill
 
-ECHO, DOWN, UP, BOTH = 7000, 7100, 7200, 7300
-ORIGINS = (["echo:7000-7015"], ["down:7100-7100", "up:7200-7200", "both:7300-7300"])
+ECHO, DOWN, UP, BOTH, HELLO = 7000, 7100, 7200, 7300, 7400
+ORIGINS = (["echo:7000-7015", "hello:7400-7415"], ["down:7100-7100", "up:7200-7200", "both:7300-7300"])
 IDLE_FLOWS = 5000
+SHARE = 0.4           # of one processor, for a proxy that is to have too much to do
+PATIENCE_S = 2        # after which an overload's client gives up
 NOISE = 0.12          # share of all processors that strangers may use during a run
 
 
 class Scenario:
-    def __init__(self, about, unit, app, port, conns=1, more=(), kind="load", beside=0):
+    def __init__(self, about, unit, app, port, conns=1, more=(), kind="load", beside=0,
+                 instead=None, only=None):
+        """@instead: which subject stands for another here; @only: the others are left out."""
         self.about, self.unit, self.app, self.port, self.conns = about, unit, app, port, conns
         self.more, self.kind, self.beside = list(more), kind, beside
+        self.instead, self.only = instead or {}, only
+
+    def subjects(self, names):
+        return [n for n in names if self.only is None or n in self.only]
 
 
 def bulk(word, app, port, conns):
@@ -41,7 +50,18 @@ SCENARIOS = {
     "ping8": Scenario("64-byte ping-pong beside 8 bulk streams", "trip", "echo", ECHO, beside=8),
     "idle": Scenario(f"{IDLE_FLOWS} flows, 1 KiB exchanged on each, then silence", "flow", "echo",
                      ECHO, more=["--ports", "16", "--size", "1024"], kind="idle"),
-    "run": Scenario("`limpid run -- true` less `true`", "ms", None, 0, kind="run"),
+    "sni": Scenario("short connections passed by the name in their ClientHello, 64 at a time",
+                    "conn", "hello", HELLO, 64, ["--close", "--ports", "16"],
+                    instead={"limpid": "limpid-sni", "nginx": "nginx-sni",
+                             "haproxy": "haproxy-sni"},
+                    only=("direct", "limpid", "nginx", "haproxy", "floor-copy")),
+    "overload": Scenario(f"twice as many short connections as a proxy with {SHARE:g} processors "
+                         "can serve", "conn", "echo", ECHO, 64, ["--close", "--ports", "16"],
+                         kind="overload"),
+    "start": Scenario("`limpid serve` with the configuration it is installed with", "ms", None, 0,
+                      kind="start", only=("limpid",)),
+    "run": Scenario("`limpid run -- true` less `true`", "ms", None, 0, kind="run",
+                    only=("limpid",)),
 }
 
 
@@ -182,6 +202,56 @@ def idle(bed, work, scenario, name, log):
     return row
 
 
+def overload(bed, work, scenario, name, log):
+    """Goodput at twice the rate that 64 clients in a closed loop get out of the same proxy.
+
+    The proxy has a share of a processor, so that it is the proxy that is overloaded and not those
+    who load it.  The second load is an open loop: a connection is begun when it is due, whatever
+    became of the others, and its client gives up after PATIENCE_S.
+    """
+    warm = ["--warm", str(work.warm_s), "--time", str(max(work.time_s, 2))]
+    peak = result(client(bed, work, name, scenario.app, scenario.port, scenario.conns,
+                         scenario.more + warm, log), 60)
+    peak["rate"] = peak["units"] / peak["seconds"]
+    offered = 2 * peak["rate"]
+    more = ["--rate", f"{offered:.0f}", "--patience", str(PATIENCE_S), "--warm",
+            str(2 * PATIENCE_S), "--time", str(2 * PATIENCE_S)]
+    row = result(client(bed, work, name, scenario.app, scenario.port,
+                        int(offered * PATIENCE_S * 1.2), scenario.more + more + bed.cpu_options(),
+                        log), 60)
+    row["rate"], row["peak"] = row["units"] / row["seconds"], peak["rate"]
+    row["offered_rate"] = row["offered"] / row["seconds"]
+    row["goodput"] = row["rate"] / row["peak"]
+    row["proxy_us"] = row["cpu_us"][1] / max(row["units"], 1)
+    row["given_up"] = row.pop("errors") / row["seconds"]
+    row["strangers"] = (row["busy_us"] - sum(row["cpu_us"])) / 1e6 / row["seconds"] / os.cpu_count()
+    return row
+
+
+def start(bed, work, log, count=10):
+    """Medians from exec to READY=1, and the memory that is resident a second later."""
+    config = f"{work.dir}/limpid.yaml"
+    with open(f"{HERE}/../packaging/limpid.yaml") as f, open(config, "w") as g:
+        g.write(f.read().replace("/var/log/limpid", work.dir))
+    took, rss = [], []
+    for _ in range(count):
+        path = f"{work.dir}/notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(path)
+            manager.settimeout(10)
+            began = time.monotonic()
+            bed.spawn("px", [work.limpid, "serve", "--config", config], stdout=log, stderr=log,
+                      env={**os.environ, "NOTIFY_SOCKET": path})
+            manager.recv(4096)
+            took.append((time.monotonic() - began) * 1000)
+        time.sleep(1)
+        text = open(f"/proc/{bed.pids('px')[0]}/status").read()
+        rss.append(int(re.search(r"^VmRSS:\s+(\d+)", text, re.M)[1]))
+        bed.end("px")
+        os.unlink(path)
+    return {"ready_ms": statistics.median(took), "rss_kib": statistics.median(rss)}
+
+
 def run_command(work, log, count=20):
     """Median time of `limpid run -q -- true` and of `true`, in turn, as root and as nobody."""
     row = {}
@@ -216,14 +286,20 @@ def measure(bed, work, scenario, subject, log):
     for attempt in range(1, 5):
         rest()
         try:
+            if scenario.kind == "overload":
+                bed.limit(SHARE)
             subject.start(bed, work, log)
             if scenario.kind == "idle":
                 row = idle(bed, work, scenario, subject.name, log)
+            elif scenario.kind == "overload":
+                row = overload(bed, work, scenario, subject.name, log)
             else:
                 row = load(bed, work, scenario, subject.name, log)
         finally:
             bed.end("cl", 0)
             subject.stop(bed)
+            if scenario.kind == "overload":
+                bed.limit(None)
         row["noisy"] = row.get("strangers", 0) > NOISE
         if not row["noisy"] or not work.repeats:
             break
@@ -263,4 +339,4 @@ def system_calls(bed, work, subject, conns, log):
     return dict(sorted(calls.items(), key=lambda item: -item[1]))
 
 
-__all__ = ["SCENARIOS", "Work", "fill", "measure", "run_command", "start_origins", "system_calls"]
+__all__ = ["SCENARIOS", "Work", "fill", "measure", "run_command", "start", "start_origins", "system_calls"]

@@ -77,6 +77,22 @@ def idle_table(by):
                   "held KiB", "after KiB", "of it kept", "runs", "notes"], body)
 
 
+def overload_table(by):
+    body = []
+    for name, rows in by.items():
+        body.append([name, *(show(median(rows, key)) for key in (
+            "peak", "offered_rate", "rate", "goodput", "given_up", "p50_us", "p99_us",
+            "proxy_us")), str(len(rows)), problems(rows)])
+    return table(["subject", "peak conn/s", "offered/s", "served/s", "× peak", "given up/s",
+                  "p50 µs", "p99 µs", "proxy CPU µs/conn", "runs", "notes"], body)
+
+
+def start_table(by):
+    body = [[name, show(median(rows, "ready_ms")), show(median(rows, "rss_kib")), problems(rows)]
+            for name, rows in by.items()]
+    return table(["subject", "ms until ready", "KiB resident at rest", "notes"], body)
+
+
 def run_table(by):
     body = []
     for name, rows in by.items():
@@ -96,8 +112,9 @@ def calls_table(subject, calls):
 def scenario_table(scenario, by):
     if scenario.kind == "idle":
         return idle_table({k: v for k, v in by.items() if k != "direct"})
-    if scenario.kind == "run":
-        return run_table(by)
+    if scenario.kind in ("run", "start", "overload"):
+        return {"run": run_table, "start": start_table,
+                "overload": overload_table}[scenario.kind](by)
     if scenario.unit == "GB":
         return bulk_table(by, by.get("direct", []))
     return trip_table(by, by.get("direct", []), scenario)
@@ -120,7 +137,8 @@ TARGETS = [(s, key, sign, factor, who) for s in ("down1", "down8", "up1", "up8",
 WORDS = {"proxy_us": "proxy CPU", "all_us": "all CPU", "rate": "rate", "p50_us": "p50",
          "p99_us": "p99", "bytes_per_flow": "bytes/flow", "wakeups_per_s": "wake-ups/s",
          "kept_share": "share of memory kept afterwards",
-         "added_ms_root": "ms added, root", "added_ms_nobody": "ms added, nobody"}
+         "goodput": "goodput, share of the peak", "ready_ms": "ms until ready",
+         "rss_kib": "KiB resident at rest", "added_ms_root": "ms added, root", "added_ms_nobody": "ms added, nobody"}
 
 
 def targets_table(results):
