@@ -301,7 +301,8 @@ static void client_print(struct client *c, const struct cpu *a, const struct cpu
 	       "\"stuck\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
 	       "\"max_us\": %.1f, \"busy_us\": %llu, \"error\": \"%s\", \"cpu_us\": [",
 	       s, (unsigned long long)c->units, (unsigned long long)c->offered,
-	       (unsigned long long)c->bytes, (unsigned long long)c->errors, (unsigned long long)c->stuck,
+	       (unsigned long long)c->bytes, (unsigned long long)c->errors,
+	       (unsigned long long)c->stuck,
 	       hist_us(&c->latency, 0.5), hist_us(&c->latency, 0.99), hist_us(&c->latency, 0.999),
 	       (double)c->latency.max_ns / 1000, (unsigned long long)(b->busy_us - a->busy_us),
 	       c->error);

@@ -9,14 +9,21 @@
  *
  * So the backlog is long until connections are seen to have waited for more than TARGET_MS.  It
  * is then cut in the proportion that they waited too long, which by Little's law makes those wait
- * as wanted that come when it is full, and grows back when the wait is short.  How long it was is
- * known from one connection in LOOK_MS, by the time since it was made or has sent something.
+ * as wanted that come when it is full, and grows back while they do.  How long it was is known
+ * from one connection in LOOK_MS, by the time since it was made or has sent something.  Where a
+ * limit is reached connections wait because they are to wait: for EXCUSED_MS nobody looks.
  */
 #include "core/backlog.h"
 #include "sys/sock.h"
 
 #define LOOK_MS 100
 #define TARGET_MS 100
+#define EXCUSED_MS 5000
+
+void backlog_excuse(struct backlog *b, uint64_t now_ms)
+{
+	atomic_store(&b->due_ms, now_ms + EXCUSED_MS);
+}
 
 void backlog_look(struct backlog *b, int listen_fd, int fd, uint64_t now_ms)
 {
@@ -32,8 +39,8 @@ void backlog_look(struct backlog *b, int listen_fd, int fd, uint64_t now_ms)
 	cut = old ? old : BACKLOG_MAX;
 	if (waited > TARGET_MS)
 		cut = (unsigned int)(cut * TARGET_MS / waited);
-	else if (waited < TARGET_MS / 2)
-		cut *= 2;
+	else
+		cut += cut / 4;
 	if (cut < BACKLOG_MIN)
 		cut = BACKLOG_MIN;
 	if (cut >= BACKLOG_MAX)

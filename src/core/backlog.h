@@ -30,4 +30,7 @@ struct backlog {
  */
 void backlog_look(struct backlog *b, int listen_fd, int fd, uint64_t now_ms);
 
+/* Accepting pauses at a limit: it is not for want of time that connections wait. */
+void backlog_excuse(struct backlog *b, uint64_t now_ms);
+
 #endif

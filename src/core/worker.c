@@ -39,6 +39,8 @@ static void accept_pause(struct worker *w)
 {
 	w->stats.accept_pauses++;
 	listen_stop(w);
+	for (unsigned int i = 0; i < w->realm->n_listeners; i++)
+		backlog_excuse(&w->realm->listeners[i].backlog, loop_now_ms(&w->loop));
 	timer_set(&w->loop.timers, &w->accept_timer, ACCEPT_PAUSE_MS);
 }
 

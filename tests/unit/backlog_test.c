@@ -46,7 +46,7 @@ static void visit(struct place *p, long wait_ms)
 {
 	const struct timespec wait = { .tv_nsec = wait_ms * 1000000 };
 	struct addr from;
-	int client = sock_connect(&p->address, NULL, false, 0), fd;
+	int client = sock_connect(&p->address, NULL, false, 0, NULL), fd;
 
 	assert_true(client >= 0);
 	nanosleep(&wait, NULL);
@@ -115,6 +115,19 @@ static void looks_once_in_a_while(void **state)
 	assert_int_equal(atomic_load(&p->backlog.cut), 0);
 }
 
+static void waiting_at_a_limit_is_no_reason(void **state)
+{
+	struct place *p = *state;
+
+	backlog_excuse(&p->backlog, p->now_ms);
+	p->now_ms += 1000;
+	visit(p, 250);
+	assert_int_equal(atomic_load(&p->backlog.cut), 0);
+	p->now_ms += 10000;
+	visit(p, 250);
+	assert_int_not_equal(atomic_load(&p->backlog.cut), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -125,6 +138,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(grows_back_once_they_wait_no_more, place_open,
 						place_close),
 		cmocka_unit_test_setup_teardown(looks_once_in_a_while, place_open, place_close),
+		cmocka_unit_test_setup_teardown(waiting_at_a_limit_is_no_reason, place_open,
+						place_close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
