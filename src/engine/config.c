@@ -312,13 +312,14 @@ static void record_path(struct config *c, const char *folder, struct diag *d)
 		diag_no_memory(d);
 }
 
-static void config_fill(struct yaml_node *root, const char *folder, struct config *c,
-			struct diag *d)
+static void config_fill(struct yaml_node *root, const char *folder, bool needs_listener,
+			struct config *c, struct diag *d)
 {
 	struct sets sets;
 
 	schema_check(root, d);
-	listeners_required(root, d);
+	if (needs_listener)
+		listeners_required(root, d);
 	if (root->bad || d->no_memory)
 		return;
 	if (schema_apply(root, c) < 0) {
@@ -341,7 +342,7 @@ static void config_fill(struct yaml_node *root, const char *folder, struct confi
 }
 
 int config_parse(const char *name, const char *folder, const char *bytes, size_t len,
-		 FILE *errors, struct config **ret)
+		 bool needs_listener, FILE *errors, struct config **ret)
 {
 	struct diag d = { .path = name };
 	struct yaml yaml = { 0 };
@@ -353,7 +354,7 @@ int config_parse(const char *name, const char *folder, const char *bytes, size_t
 		return -ENOMEM;
 	}
 	if (yaml_parse(&d, bytes, len, &yaml) == 0)
-		config_fill(yaml.root, folder, c, &d);
+		config_fill(yaml.root, folder, needs_listener, c, &d);
 	yaml_done(&yaml);
 	r = d.no_memory ? -ENOMEM : diag_failed(&d) ? -EINVAL : 0;
 	diag_print(&d, errors);
@@ -363,6 +364,11 @@ int config_parse(const char *name, const char *folder, const char *bytes, size_t
 }
 
 int config_load(const char *path, FILE *errors, struct config **ret)
+{
+	return config_load_part(path, true, errors, ret);
+}
+
+int config_load_part(const char *path, bool needs_listener, FILE *errors, struct config **ret)
 {
 	_cleanup_free_ char *folder = file_folder(path);
 	_cleanup_free_ char *bytes = NULL;
@@ -378,5 +384,5 @@ int config_load(const char *path, FILE *errors, struct config **ret)
 		fprintf(errors, "%s: cannot be read: %s\n", path, strerror(-r));
 		return r;
 	}
-	return config_parse(path, folder, bytes, len, errors, ret);
+	return config_parse(path, folder, bytes, len, needs_listener, errors, ret);
 }

@@ -57,12 +57,14 @@ struct config {
 int config_load(const char *path, FILE *errors, struct config **ret);
 
 /**
- * config_parse() - the same for a configuration in memory
- * @name:	what errors call it
+ * config_load_part(), config_parse() - the same for those who may add listeners of their own
+ * @needs_listener: a configuration without any is an error
+ * @name:	of a configuration in memory: what errors call it
  * @folder:	where relative paths in it start
  */
+int config_load_part(const char *path, bool needs_listener, FILE *errors, struct config **ret);
 int config_parse(const char *name, const char *folder, const char *bytes, size_t len,
-		 FILE *errors, struct config **ret);
+		 bool needs_listener, FILE *errors, struct config **ret);
 
 /* The defaults, no listener, an empty policy: where `limpid run` starts.  NULL: no memory. */
 struct config *config_new(void);

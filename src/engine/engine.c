@@ -344,7 +344,7 @@ int engine_start(struct engine *e)
 
 void engine_drain(struct engine *e)
 {
-	for (unsigned int i = 0; i < e->n_started; i++)
+	for (unsigned int i = 0; i < e->n_inited; i++)
 		worker_drain(&e->workers[i]);
 }
 
@@ -364,7 +364,7 @@ uint64_t engine_moved(const struct engine *e)
 
 void engine_ask_stop(struct engine *e)
 {
-	for (unsigned int i = 0; i < e->n_started; i++)
+	for (unsigned int i = 0; i < e->n_inited; i++)
 		loop_stop(&e->workers[i].loop);
 }
 

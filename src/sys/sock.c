@@ -276,6 +276,15 @@ bool sock_ip_is_local(const struct addr *a)
 	return fd >= 0 && !bind(fd, &s.sa, sockaddr_from_addr(&s, &any_port));
 }
 
+void sock_store_addr(struct sockaddr_storage *ret, const struct addr *a)
+{
+	union sockaddr_any s;
+	socklen_t len = sockaddr_from_addr(&s, a);
+
+	memset(ret, 0, sizeof(*ret));
+	memcpy(ret, &s, len);
+}
+
 size_t sock_raise_descriptor_limit(void)
 {
 	struct rlimit r;

@@ -90,6 +90,10 @@ void sock_close_reset(int fd);	 /* RST */
 /* Does @a's ip belong to this host (this network namespace)?  Asked by bind(2). */
 bool sock_ip_is_local(const struct addr *a);
 
+/* @a as the C library knows it. */
+struct sockaddr_storage;
+void sock_store_addr(struct sockaddr_storage *ret, const struct addr *a);
+
 /* Raise the soft limit of descriptors to the hard one.  Return: the limit. */
 size_t sock_raise_descriptor_limit(void);
 
