@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <limpid/flow.h>
+#include "limpid/flow.h"
 
 #pragma GCC visibility push(default)
 #ifdef __cplusplus

@@ -21,8 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <limpid/filter.h>
-#include <limpid/flow.h>
+#include "limpid/filter.h"
+#include "limpid/flow.h"
 
 #pragma GCC visibility push(default)
 #ifdef __cplusplus
@@ -135,7 +135,7 @@ const char *limpid_version(void);
  */
 int limpid_new(const struct limpid_options *options, struct limpid **ret);
 
-/* Stop it, wait for its threads, release it.  NULL is fine.  No other thread may use it any more. */
+/* Stop it, wait for its threads, release it.  NULL is fine.  Nobody may use it any more. */
 void limpid_free(struct limpid *limpid);
 
 /* What the last call on this engine that failed has to say; "" if none has.  Valid until the next
@@ -209,8 +209,9 @@ int limpid_start(struct limpid *limpid);
  */
 int limpid_run(struct limpid *limpid);
 
-/* End all flows and the engine's threads; does not wait for them.  From any thread, any number of
- * times, from callbacks and signal handlers, also before limpid_start(), not beside limpid_free(). */
+/* End all flows and the engine's threads; does not wait for them.  From any thread, from callbacks
+ * and signal handlers, any number of times, also before limpid_start(); not beside
+ * limpid_free(). */
 void limpid_stop(struct limpid *limpid);
 
 /* Accept nothing more; the engine stops when its last flow has ended, or at limpid_stop().  From
