@@ -58,12 +58,16 @@ static enum lane_result emit(struct lane *l, struct span out, int *ret_error)
 {
 	ssize_t n;
 
+	if (l->broken) {
+		*ret_error = l->broken;
+		return LANE_WRITE_FAILED;
+	}
 	while (out.len && lane_is_drained(l) && l->to->writable) {
 		n = stream_write(l->to->top, out.data, out.len);
 		if (n == -EAGAIN)
 			break;
 		if (n < 0) {
-			*ret_error = (int)n;
+			*ret_error = l->broken = (int)n;
 			return LANE_WRITE_FAILED;
 		}
 		out = span_skip(out, (size_t)n);
@@ -226,8 +230,10 @@ static enum lane_result splice_once(struct lane *l, size_t *moved, int *ret_erro
  * is held any more. */
 static enum lane_result drain(struct lane *l, int *ret_error)
 {
-	ssize_t n;
+	ssize_t n = l->broken;
 
+	if (n)
+		goto failed;
 	while (l->pipe && l->pipe->len_bytes) {
 		if (!l->to->writable)
 			return LANE_WAITS;
@@ -254,7 +260,7 @@ static enum lane_result drain(struct lane *l, int *ret_error)
 		goto failed;
 	return LANE_BUSY;
 failed:
-	*ret_error = (int)n;
+	*ret_error = l->broken = (int)n;
 	return LANE_WRITE_FAILED;
 }
 

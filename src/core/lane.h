@@ -31,6 +31,7 @@ struct lane_tools {
  * @was_spliced: has moved something by splice
  * @paused:	drains, but reads nothing
  * @stirred:	a filter said, between two reads, that it leaves: see struct filter
+ * @broken:	-errno of a write that failed: bytes are missing, and none may follow them
  * @read_end:	@from has ended
  * @finished:	and @to has been told
  */
@@ -42,6 +43,7 @@ struct lane {
 	uint64_t bytes;
 	enum offload offload;
 	uint8_t n_bulk, n_small;
+	int broken;
 	bool spliced, was_spliced, paused, stirred, read_end, finished;
 };
 
@@ -72,7 +74,7 @@ enum lane_result lane_pump(struct lane *l, struct lane_tools *t, size_t budget_b
  * lane_offer() - put bytes that somebody else read from @l->from into the lane
  *
  * They pass the filters and go before all that lane_pump() reads.
- * Return: LANE_WAITS, or how it failed.
+ * Return: LANE_WAITS, or how it failed; after LANE_WRITE_FAILED lane_pump() says so again.
  */
 enum lane_result lane_offer(struct lane *l, struct span in, int *ret_error);
 

@@ -266,6 +266,38 @@ static void test_write_fails(void **state)
 			}
 }
 
+/* An error that passes, as for want of memory: what came after the missing bytes is not written,
+ * whether the lane read it or somebody else had. */
+static void test_nothing_follows_a_failed_write(void **state)
+{
+	(void)state;
+	for (unsigned int o = OFFLOAD_AUTO; o <= OFFLOAD_SPLICE; o++)
+		for (unsigned int offered = 0; offered < 2; offered++) {
+			struct bench b;
+			int error = 0;
+
+			bench_init(&b, 1, (enum offload)o, 4u << 20);
+			bench_calm(&b);
+			b.to.write_error = -ENOMEM;
+			if (offered)
+				assert_int_equal(lane_offer(&b.lane, double_span(0, 100), &error),
+						 LANE_WRITE_FAILED);
+			else
+				assert_int_equal(lane_pump(&b.lane, &b.tools, 1u << 20, &error),
+						 LANE_WRITE_FAILED);
+			assert_int_equal(error, -ENOMEM);
+			error = b.to.write_error = 0;
+			double_event(&b.to);
+			assert_int_equal(lane_offer(&b.lane, double_span(0, 100), &error),
+					 LANE_WRITE_FAILED);
+			assert_int_equal(lane_pump(&b.lane, &b.tools, 1u << 20, &error),
+					 LANE_WRITE_FAILED);
+			assert_int_equal(error, -ENOMEM);
+			assert_int_equal(b.to.n_taken, 0);
+			bench_done(&b);
+		}
+}
+
 /* Bytes that somebody else has read: behind what the lane has, before what it will read. */
 static void test_offer_keeps_the_order(void **state)
 {
@@ -488,6 +520,7 @@ int main(void)
 		cmocka_unit_test(test_paused_drains),
 		cmocka_unit_test(test_read_fails),
 		cmocka_unit_test(test_write_fails),
+		cmocka_unit_test(test_nothing_follows_a_failed_write),
 		cmocka_unit_test(test_offer_keeps_the_order),
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_filter_ends_offload_until_it_leaves),
