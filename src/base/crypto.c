@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define OPENSSL_SUPPRESS_DEPRECATED /* see crypto_sha1() */
 #include <assert.h>
 #include <errno.h>
 
@@ -11,12 +12,15 @@ int crypto_sha1(struct span in, uint8_t ret[static CRYPTO_SHA1_BYTES])
 {
 	static_assert(CRYPTO_SHA1_BYTES == SHA_DIGEST_LENGTH, "length of the digest");
 	static const uint8_t nothing;
+	SHA_CTX c;
 
 	/*
-	 * The one-shot call, not EVP_MD_fetch() each time: a fetch costs more than the digest,
-	 * and keeping its result would need a global.
+	 * The old calls only compute.  SHA1() and EVP fetch the algorithm each time, which takes
+	 * locks and memory, and OpenSSL 3.0 crashes later if its first fetch had found none.
 	 */
-	return SHA1(in.len ? in.data : &nothing, in.len, ret) ? 0 : -EIO;
+	if (!SHA1_Init(&c) || !SHA1_Update(&c, in.len ? in.data : &nothing, in.len))
+		return -EIO;
+	return SHA1_Final(ret, &c) ? 0 : -EIO;
 }
 
 void crypto_base64(struct span in, char *dst)
