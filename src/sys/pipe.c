@@ -8,11 +8,13 @@
 
 #define PIPE_WANTED_BYTES (1 << 20)
 #define PIPE_ENOUGH_BYTES (256 << 10)
+/* Once the kernel grants no more, it is not asked for each read. */
+#define PATIENCE 1000
 
 void pipe_pool_init(struct pipe_pool *p, unsigned int max)
 {
 	list_init(&p->free);
-	p->n_made = 0;
+	p->n_made = p->n_patience = 0;
 	p->max = max;
 }
 
@@ -54,7 +56,7 @@ static struct pipe *pipe_new(struct pipe_pool *p)
 		size = fcntl(fds[1], F_SETPIPE_SZ, PIPE_ENOUGH_BYTES);
 	if (size < PIPE_ENOUGH_BYTES) {
 		pipe_free(p, pipe);
-		p->max = p->n_made; /* the kernel grants no more: do not ask for each read */
+		p->n_patience = PATIENCE;
 		return NULL;
 	}
 	pipe->cap_bytes = (uint32_t)size;
@@ -68,6 +70,10 @@ struct pipe *pipe_get(struct pipe_pool *p)
 	if (!list_empty(&p->free)) {
 		list_del(l);
 		return list_entry(l, struct pipe, link);
+	}
+	if (p->n_patience) {
+		p->n_patience--;
+		return NULL;
 	}
 	return p->n_made < p->max ? pipe_new(p) : NULL;
 }

@@ -24,6 +24,7 @@ struct pipe {
 struct pipe_pool {
 	struct list free;
 	unsigned int n_made, max;
+	unsigned int n_patience; /* asked for in vain so often before the kernel is asked again */
 };
 
 void pipe_pool_init(struct pipe_pool *p, unsigned int max);
