@@ -16,7 +16,8 @@
  *	env LD_PRELOAD=build/tests/fault.so FAULT_FILE=F FAULT_PROGRAM=$PWD/build/limpid limpid ...
  *
  * A program built with a sanitizer insists on its runtime being the first library, unless told
- * ASAN_OPTIONS=verify_asan_link_order=0; then the two go together well.  Other programs (env, the command of run) are left alone.
+ * ASAN_OPTIONS=verify_asan_link_order=0; then the two go together well.  Other programs (env, the
+ * command of run) are left alone.
  */
 #include <dlfcn.h>
 #include <errno.h>
