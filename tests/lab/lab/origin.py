@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from .sock import Background, pattern, read_exactly, reset
 
-HEAD = "GET / HTTP/1.1\r\nHost: {host}\r\nX-Up: {up:08}\r\nX-Down: {down:08}\r\nX: {seed:08}\r\n\r\n"
+HEAD = ("GET / HTTP/1.1\r\nHost: {host}\r\nX-Up: {up:08}\r\nX-Down: {down:08}\r\n"
+        "X: {seed:08}\r\n\r\n")
 
 
 @dataclass(frozen=True)
