@@ -19,7 +19,6 @@
 
 static void on_timer(struct timer *t);
 static void dial_start(struct flow *f, const struct plan *plan);
-static int answer(struct flow *f, enum why outcome);
 
 static void end_on_ready(struct watch *w, uint32_t ready)
 {
@@ -138,6 +137,15 @@ static void dial_stop(struct flow *f)
 	end_close(&f->server, false);
 }
 
+static void serve_dialled(struct flow *f, enum why outcome)
+{
+	if (outcome != WHY_OPEN)
+		dial_stop(f);
+	f->phase = PHASE_RELAY;
+	f->active_ms = loop_now_ms(&f->worker->loop);
+	f->proto->dialled(f, outcome);
+}
+
 /* @narrowed: it had been accepted before. */
 static void refuse(struct flow *f, bool narrowed)
 {
@@ -145,17 +153,21 @@ static void refuse(struct flow *f, bool narrowed)
 	bool full = f->look_full && !f->decision.rule && !f->facts.host &&
 		    f->facts.protocol != PROTOCOL_OTHER;
 
+	if (f->served) { /* every address of a request's name */
+		serve_dialled(f, f->decision.verdict == VERDICT_REJECT ? WHY_REJECTED : WHY_DENIED);
+		return;
+	}
 	flow_announce(f);
 	if (narrowed) {
 		flow_close(f, WHY_NARROWED);
 	} else if (f->decision.verdict == VERDICT_REJECT) {
-		(void)answer(f, WHY_REJECTED);
-		flow_close(f, WHY_REJECTED);
+		flow_turn_away(f, WHY_REJECTED);
+	} else if (f->greeter) { /* who knows of us is not left waiting */
+		flow_turn_away(f, WHY_DENIED);
 	} else {
 		dial_stop(f);
 		f->phase = PHASE_DENY;
 		f->why = full ? WHY_LOOK_AHEAD : WHY_DENIED;
-		(void)answer(f, f->why);
 		flow_set_timer(f, f->snapshot->timeouts.deny_ms);
 	}
 }
@@ -247,25 +259,14 @@ static enum why why_not_dialled(const struct flow *f, int error)
 	}
 }
 
-/* Tell the learners that want to know: a SOCKS reply, the 200 of CONNECT. */
-static int answer(struct flow *f, enum why outcome)
-{
-	for (unsigned int i = 0; i < f->listener->n_learners; i++) {
-		const struct learner *l = &f->listener->learners[i];
-		int r = l->ops->answer ? l->ops->answer(f, l, outcome) : 0;
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 static void dial_failed(struct flow *f, int error)
 {
 	enum why why = why_not_dialled(f, error);
 
-	(void)answer(f, why);
-	flow_close(f, why);
+	if (f->served)
+		serve_dialled(f, why);
+	else
+		flow_turn_away(f, why);
 }
 
 static void dial_start(struct flow *f, const struct plan *plan)
@@ -278,7 +279,7 @@ static void dial_start(struct flow *f, const struct plan *plan)
 		f->dialer = realm->parts.name_dialer;
 	if (!f->dialer || (!f->facts.target.family && !f->facts.target_name)) {
 		f->dialer = realm->parts.dialer;
-		flow_close(f, WHY_NO_TARGET);
+		flow_turn_away(f, WHY_NO_TARGET);
 		return;
 	}
 	f->phase = PHASE_DIAL;
@@ -289,7 +290,7 @@ static void dial_start(struct flow *f, const struct plan *plan)
 	}
 	if (realm->observer->dialling)
 		realm->observer->dialling(f->worker, f);
-	f->holding = f->decision.needs_address;
+	f->holding = f->decision.needs_address && !f->served;
 	r = flow_dial(f);
 	if (!r && end_is_open(&f->server))
 		r = loop_watch(&f->worker->loop, &f->server.watch, f->server.fd);
@@ -298,6 +299,17 @@ static void dial_start(struct flow *f, const struct plan *plan)
 	else
 		flow_set_timer(f, f->holding ? f->snapshot->timeouts.sniff_ms
 					     : f->snapshot->timeouts.connect_ms);
+}
+
+void flow_serve_dial(struct flow *f, const struct plan *plan)
+{
+	const struct realm *realm = f->worker->realm;
+
+	loop_forget(&f->worker->loop, &f->server.watch); /* of the last server */
+	end_init(&f->server, f, realm->parts.socket);
+	f->server.watch.on_ready = end_on_ready;
+	f->dialer = realm->parts.dialer;
+	dial_start(f, plan);
 }
 
 /* Whoever wants to see what the flow carries puts its filters in. */
@@ -315,10 +327,14 @@ static void relay_open(struct flow *f)
 {
 	const struct observer *o = f->worker->realm->observer;
 
-	f->phase = PHASE_RELAY;
 	f->holding = false;
+	if (f->served) {
+		serve_dialled(f, WHY_OPEN);
+		return;
+	}
+	f->phase = PHASE_RELAY;
 	f->active_ms = loop_now_ms(&f->worker->loop);
-	if (answer(f, WHY_OPEN) < 0) {
+	if (flow_answer(f, WHY_OPEN) < 0) {
 		flow_close(f, WHY_CLIENT_RESET);
 		return;
 	}
@@ -356,7 +372,7 @@ static void run_dial(struct flow *f)
 	}
 	if (f->client.failed)
 		flow_close(f, WHY_CLIENT_GONE);
-	else
+	else if (!f->served)
 		flow_learn(f);
 }
 
@@ -376,6 +392,9 @@ void flow_run(struct flow *f)
 		if (f->client.hup)
 			flow_close(f, f->why);
 		return;
+	case PHASE_FAREWELL:
+		flow_run_farewell(f);
+		return;
 	case PHASE_CLOSED:
 		return;
 	}
@@ -385,7 +404,7 @@ void flow_run(struct flow *f)
 static void settle(struct flow *f)
 {
 	if (flow_is_greeting(f)) {
-		flow_close(f, WHY_NO_TARGET);
+		flow_turn_away(f, WHY_NO_TARGET);
 		return;
 	}
 	f->facts.settled = true;
@@ -432,6 +451,7 @@ static void on_timer(struct timer *t)
 		f->proto->timeout(f);
 		return;
 	case PHASE_DENY:
+	case PHASE_FAREWELL:
 		flow_close(f, f->why);
 		return;
 	case PHASE_CLOSED:
@@ -454,6 +474,7 @@ void flow_close(struct flow *f, enum why why)
 	struct worker *w = f->worker;
 	const struct end *over = end_of_why(f, why);
 	bool orderly, stopped = why == WHY_SHUTDOWN;
+	bool told = f->phase == PHASE_FAREWELL && f->down.finished;
 
 	if (f->phase == PHASE_CLOSED)
 		return;
@@ -466,6 +487,8 @@ void flow_close(struct flow *f, enum why why)
 	task_cancel(&f->task);
 	if (f->dialer->forget)
 		f->dialer->forget(f);
+	if (f->proto->forget)
+		f->proto->forget(f);
 	w->stats.ended[why]++;
 	w->stats.bytes_up += f->up.bytes;
 	w->stats.bytes_down += f->down.bytes;
@@ -476,7 +499,7 @@ void flow_close(struct flow *f, enum why why)
 	lane_done(&f->down, &w->tools);
 	w->realm->observer->closed(w, f);
 	/* who has been given all there will be gets it from the kernel, even after our end */
-	end_close(&f->client, orderly || (stopped && f->down.finished));
+	end_close(&f->client, orderly || told || (stopped && f->down.finished));
 	end_close(&f->server, orderly || (stopped && f->up.finished));
 	list_del(&f->link);
 	list_add_tail(&w->ended, &f->link);

@@ -25,6 +25,7 @@ struct worker;
  * @PHASE_DIAL:	  the server is being dialled; learning may go on beside it
  * @PHASE_RELAY:  both ends are open, the proto has the word; learning may go on beside it
  * @PHASE_DENY:	  held unread until the timer
+ * @PHASE_FAREWELL: the client has been told why not, and gets time to read it
  * @PHASE_CLOSED: ended, to be freed at the end of the round; nothing may be called
  */
 enum phase {
@@ -32,6 +33,7 @@ enum phase {
 	PHASE_DIAL,
 	PHASE_RELAY,
 	PHASE_DENY,
+	PHASE_FAREWELL,
 	PHASE_CLOSED,
 };
 
@@ -62,6 +64,10 @@ enum source_got {
  * @client_over, @server_over: and that this end is over
  * @decision:	policy's; .final once nothing can change it
  * @plan:	what the server was dialled with
+ * @greeter:	the learner that owes the client an answer
+ * @served:	the proto deals with the client itself: see flow_serve.c
+ * @proto_state: the proto's own
+ * @farewell_bytes: read and dropped in PHASE_FAREWELL
  * @resolving:	no address of the target's name is known yet
  * @came, @made: the two connections as realm->own_ends knows them; NULL: it does not
  * @dead:	the end that failed, while the other is still given what it had sent
@@ -96,6 +102,9 @@ struct flow {
 	void *learner_state;
 	void *dialer_state;
 	struct own_end *came, *made;
+	void *proto_state;
+	const struct learner *greeter;
+	size_t farewell_bytes;
 	struct end *dead;
 	uint64_t unsaid_bytes;
 	void (*upgrade)(struct flow *f);
@@ -106,7 +115,7 @@ struct flow {
 	uint8_t learner;
 	bool learned, settled_by_time, announced, holding, look_full, translated;
 	bool arrived, client_over, server_over;
-	bool resolving;
+	bool resolving, served;
 };
 
 /**
@@ -144,6 +153,12 @@ static inline bool flow_is_closed(const struct flow *f)
 	return f->phase == PHASE_CLOSED;
 }
 
+/* Closed, or about to be: nothing more will be decided or relayed. */
+static inline bool flow_is_over(const struct flow *f)
+{
+	return f->phase == PHASE_CLOSED || f->phase == PHASE_FAREWELL;
+}
+
 /*
  * For learners.
  */
@@ -153,6 +168,34 @@ void flow_consume(struct flow *f, size_t n);
 
 /* Say something to the client on behalf of a learner.  Return: 0 or -errno. */
 int flow_reply(struct flow *f, struct span bytes);
+
+/* @l has recognised its client: it owes an answer, whatever becomes of the flow. */
+void flow_greeted(struct flow *f, const struct learner *l);
+
+/**
+ * flow_serve() - this flow is @proto's: nothing is decided or dialled for it as a whole
+ *
+ * For a learner that then returns LEARN_DONE.  What has been looked at and not consumed is in
+ * f->look when @proto's open() is called; it is the proto's to consume (flow_consume()).
+ */
+void flow_serve(struct flow *f, const struct proto_ops *proto);
+
+/* With LEARN_FAILED: the client has had its answer, and is to read it before the end. */
+void flow_farewell(struct flow *f, enum why why);
+
+/*
+ * Between flow.c and flow_serve.c.
+ */
+
+/* Let the greeter answer.  Return: 0 or -errno. */
+int flow_answer(struct flow *f, enum why outcome);
+
+/* There will be no server: the greeter says why, and the flow ends when that has been read;
+ * without a greeter it ends at once. */
+void flow_turn_away(struct flow *f, enum why why);
+
+void flow_run_farewell(struct flow *f);
+void flow_serve_begin(struct flow *f);
 
 /*
  * Between flow.c and flow_learn.c.
@@ -210,6 +253,14 @@ void flow_refuse_target(struct flow *f, const struct decision *d);
 /*
  * For protos.
  */
+
+/**
+ * flow_serve_dial() - a server for the next request of a served flow
+ *
+ * To f->facts.target, or to f->facts.target_name; f->server has been closed or given away.  The
+ * proto's dialled() is called with the outcome, perhaps before this returns.
+ */
+void flow_serve_dial(struct flow *f, const struct plan *plan);
 
 /* While learning goes on: read the client's first bytes, look, decide, hand them on. */
 void flow_learn(struct flow *f);

@@ -108,11 +108,14 @@ static void run_learners(struct flow *f, bool last)
 		case LEARN_DONE:
 			learner_forget(f);
 			f->learner++;
+			if (f->served)
+				return;
 			break;
 		case LEARN_AGAIN:
 			break;
 		case LEARN_FAILED:
-			flow_close(f, f->why);
+			if (f->phase != PHASE_FAREWELL)
+				flow_close(f, f->why);
 			return;
 		}
 	}
@@ -221,9 +224,14 @@ static bool learn_once(struct flow *f)
 	}
 	f->look_full = f->view.len >= look_limit(f);
 	run_learners(f, last);
-	if (!flow_is_closed(f))
+	if (f->served && !flow_is_closed(f)) {
+		if (kept || !f->view.len || look_keep(f, f->view) == 0)
+			flow_serve_begin(f);
+		return false;
+	}
+	if (!flow_is_over(f))
 		flow_decide(f);
-	if (flow_is_closed(f))
+	if (flow_is_over(f))
 		return false;
 	if (kept)
 		flow_hand_on(f);
@@ -246,6 +254,7 @@ static bool wants_bytes(const struct flow *f)
 	case PHASE_RELAY:
 		return lane_is_drained(&f->up);
 	case PHASE_DENY:
+	case PHASE_FAREWELL:
 	case PHASE_CLOSED:
 		return false;
 	}

@@ -30,8 +30,9 @@ enum learn_result {
  *		@last is set and LEARN_MORE means LEARN_DONE
  * @consumes:	its bytes are addressed to limpid: before it is done nothing is decided, dialled or
  *		handed on
- * @answer:	called once the dial is decided: WHY_OPEN, the server is there, or why it is not
- *		(refused by policy, too).  NULL: nobody is told.  Returns 0 or -errno
+ * @answer:	after flow_greeted(), called once the dial is decided: WHY_OPEN, the server is
+ *		there, or why it is not (refused by policy, too).  NULL: nobody is told.
+ *		Returns 0 or -errno
  * @forget:	release f->learner_state.  NULL: has none
  */
 struct learner_ops {
@@ -71,14 +72,20 @@ struct dialer_ops {
 
 /**
  * struct proto_ops - what runs between the ends
+ * @open:	both ends are there (a proto that serves the client: the client's is)
  * @relay:	anything happened: move what can move.  May close the flow
  * @timeout:	the flow's timer, set by the proto, is due
+ * @dialled:	of a proto that serves the client: what came of flow_serve_dial().  WHY_OPEN:
+ *		f->server is there; else why not, and there is none
+ * @forget:	release f->proto_state.  NULL: has none
  */
 struct proto_ops {
 	const char *name;
 	void (*open)(struct flow *f);
 	void (*relay)(struct flow *f);
 	void (*timeout)(struct flow *f);
+	void (*dialled)(struct flow *f, enum why outcome);
+	void (*forget)(struct flow *f);
 };
 
 /**
