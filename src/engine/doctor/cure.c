@@ -69,9 +69,12 @@ void cure_divert(const struct fw_rule *r, int family, uint32_t l4, char *dst, si
 	       : family == HOST_V4 ? "meta l4proto icmp"
 				   : "meta l4proto icmpv6";
 	n = snprintf(dst, cap_bytes,
-		     "nft 'insert rule %s %s %s meta nfproto %s %s socket transparent 1 "
-		     "meta mark set %s accept'",
-		     c->family, c->table, c->name, family == HOST_V4 ? "ipv4" : "ipv6", what, set);
+		     "nft 'insert rule %s %s %s %s%s socket transparent 1 meta mark set %s accept'",
+		     c->family, c->table, c->name,
+		     strcmp(c->family, "inet") ? ""
+		     : family == HOST_V4       ? "meta nfproto ipv4 "
+					       : "meta nfproto ipv6 ",
+		     what, set);
 	fit(n, dst, cap_bytes);
 }
 

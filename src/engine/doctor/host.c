@@ -60,11 +60,12 @@ static void read_ip(struct host *h)
 	h->routes[HOST_V6] = ask_json("ip -j -6 route show table all");
 }
 
-static void read_iptables(struct host *h)
+/* @listing: nft's, in which a rule of iptables has parts called xt. */
+static void read_iptables(struct host *h, const char *listing)
 {
 	char line[64];
 
-	if (h->nft_text && strstr(h->nft_text, "xt ")) {
+	if (listing && strstr(listing, "\"xt\"")) {
 		h->iptables[HOST_V4] = ask("iptables-nft-save");
 		h->iptables[HOST_V6] = ask("ip6tables-nft-save");
 	}
@@ -74,7 +75,7 @@ static void read_iptables(struct host *h)
 		h->legacy[HOST_V6] = ask("ip6tables-legacy-save");
 }
 
-static void read_nft(struct host *h)
+static void read_rules(struct host *h)
 {
 	_cleanup_free_ char *out = NULL;
 	struct command check;
@@ -83,6 +84,7 @@ static void read_nft(struct host *h)
 
 	if (!r)
 		h->nft = json_loads(out, 0, NULL);
+	read_iptables(h, out);
 	if (!h->nft) {
 		h->nft_said = strdup(said[0] ? said : r < 0 ? strerror(-r) : "no JSON");
 		return;
@@ -131,8 +133,7 @@ struct host *host_read(bool with_run)
 	h->has_nft = command_exists("nft");
 	h->has_ip = command_exists("ip");
 	read_ip(h);
-	read_nft(h);
-	read_iptables(h);
+	read_rules(h);
 	if (with_run)
 		try_run(h);
 	return h;
