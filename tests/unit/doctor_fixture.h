@@ -42,8 +42,7 @@ static const char yaml[] =
 #define FLAGS "{\"&\":[{\"payload\":{\"protocol\":\"tcp\",\"field\":\"flags\"}},[\"syn\",\"ack\"]]}"
 #define SOCKET MATCH("==", "{\"socket\":{\"key\":\"transparent\"}}", "1")
 #define SET_MARK(value) "{\"mangle\":{\"key\":" META("mark") ",\"value\":" value "}}"
-#define TO(family, addr)                                                                           \
-	"{\"tproxy\":{\"family\":\"" family "\"," addr "\"port\":50080}}"
+#define TO(family, addr) "{\"tproxy\":{\"family\":\"" family "\"," addr "\"port\":50080}}"
 #define DPORT MATCH("==", "{\"payload\":{\"protocol\":\"tcp\",\"field\":\"dport\"}}", "80")
 #define ACCEPT "{\"accept\":null}"
 #define RETURN "{\"return\":null}"
@@ -55,18 +54,20 @@ static const char yaml[] =
 	RULE("l", "pre", "2", MATCH("!=", FLAGS, "\"syn\"") "," SOCKET "," SET_MARK("1") "," ACCEPT)
 #define ERRORS                                                                                     \
 	RULE("l", "pre", "3",                                                                      \
-	     MATCH("==", META("l4proto"), "{\"set\":[\"icmp\",\"ipv6-icmp\"]}") "," SOCKET ","     \
-	     SET_MARK("1") "," ACCEPT)
+	     MATCH("==", META("l4proto"),                                                          \
+		   "{\"set\":[\"icmp\",\"ipv6-icmp\"]}") "," SOCKET "," SET_MARK("1") "," ACCEPT)
 #define TPROXY4                                                                                    \
-	RULE("l", "pre", "4", DPORT "," TO("ip", "\"addr\":\"127.0.0.1\",") "," SET_MARK("1") ","  \
-	     ACCEPT)
+	RULE("l", "pre", "4",                                                                      \
+	     DPORT "," TO("ip", "\"addr\":\"127.0.0.1\",") "," SET_MARK("1") "," ACCEPT)
 #define TPROXY6                                                                                    \
 	RULE("l", "pre", "5", DPORT "," TO("ip6", "\"addr\":\"::1\",") "," SET_MARK("1") "," ACCEPT)
 #define BLOCK RULE("l", "pre", "6", DPORT "," DROP)
 #define REDIRECT                                                                                   \
-	RULE("l", "out", "7", MATCH("==", META("mark"), "27760") "," RETURN) ","                   \
-	RULE("l", "out", "8", DPORT ",{\"redirect\":{\"port\":51080}}")
-#define CHAINS CHAIN("l", "pre", "prerouting", "-150", "accept") "," CHAIN("l", "out", "output", "-100", "accept")
+	RULE("l", "out", "7", MATCH("==", META("mark"), "27760") "," RETURN)                       \
+	"," RULE("l", "out", "8", DPORT ",{\"redirect\":{\"port\":51080}}")
+#define CHAINS                                                                                     \
+	CHAIN("l", "pre", "prerouting", "-150", "accept")                                          \
+	"," CHAIN("l", "out", "output", "-100", "accept")
 #define GOOD CHAINS "," EXEMPT "," RETURNS "," ERRORS "," TPROXY4 "," TPROXY6 "," BLOCK "," REDIRECT
 
 static const char nft_text[] =
@@ -221,7 +222,7 @@ static inline void expect_nothing(struct bed *b)
 
 /* Exactly this is wrong, once for each of @n; the cure contains @cure. */
 static inline void expect_n(struct bed *b, const char *check, enum finding_status status, size_t n,
-		     const char *cure)
+			    const char *cure)
 {
 	size_t found = 0;
 
@@ -240,7 +241,8 @@ static inline void expect_n(struct bed *b, const char *check, enum finding_statu
 	assert_int_equal(found, n);
 }
 
-static inline void expect(struct bed *b, const char *check, enum finding_status status, const char *cure)
+static inline void expect(struct bed *b, const char *check, enum finding_status status,
+			  const char *cure)
 {
 	expect_n(b, check, status, 1, cure);
 }

@@ -43,16 +43,24 @@ static void test_loop(void **state)
 	set_nft(b, INPUT_ONLY OUT(MATCH("!=", META("mark"), "27760") ","));
 	expect_nothing(b);
 	/* The exemption of another family, or one that comes too late, is none. */
-	set_nft(b, INPUT_ONLY RULE("l", "out", "7",
-				   MATCH("==", META("nfproto"), "\"ipv6\"") ","
-				   MATCH("==", META("mark"), "27760") "," RETURN) ","
-			      RULE("l", "out", "8",
-				   MATCH("==", META("nfproto"), "\"ipv4\"") "," DPORT
-				   ",{\"redirect\":{\"port\":51080}}"));
+	set_nft(b,
+		INPUT_ONLY RULE(
+			"l", "out", "7",
+			MATCH("==", META("nfproto"), "\"ipv6\"") "," MATCH(
+				"==", META("mark"),
+				"27760") "," RETURN) "," RULE("l", "out", "8",
+							      MATCH("==", META("nfproto"),
+								    "\"ipv4\"") "," DPORT
+										",{\"redirect\":{\"port\":51080}}"));
 	examine(b);
 	assert_int_equal(findings_worst(&b->findings), FINDING_FAIL);
 	set_nft(b, INPUT_ONLY OUT("") "," RULE("l", "out", "9",
-					      MATCH("==", META("mark"), "27760") "," RETURN));
+					       MATCH("==", META("mark"), "27760") "," RETURN));
+	expect(b, "loop", FINDING_FAIL, "");
+	/* One that only counts is none. */
+	set_nft(b, INPUT_ONLY RULE("l", "out", "7",
+				   MATCH("==", META("mark"),
+					 "27760") ",{\"counter\":null}") "," OUT(""));
 	expect(b, "loop", FINDING_FAIL, "");
 }
 
@@ -76,19 +84,32 @@ static void test_socket_before_syn(void **state)
 {
 	struct bed *b = *state;
 
-	set_nft(b, CHAINS "," EXEMPT ","
-		RULE("l", "pre", "2", SOCKET "," SET_MARK("1") "," ACCEPT) "," TPROXY4 "," TPROXY6
-		"," BLOCK "," REDIRECT);
+	set_nft(b, CHAINS "," EXEMPT
+			  "," RULE("l", "pre", "2",
+				   SOCKET "," SET_MARK("1") "," ACCEPT) "," TPROXY4 "," TPROXY6
+									"," BLOCK "," REDIRECT);
 	expect(b, "socket-match", FINDING_WARN,
 	       "nft 'replace rule inet l pre handle 2 tcp flags & (syn | ack) != syn "
 	       "socket transparent 1 meta mark set 0x1 accept'");
+}
+
+/* A rule for nothing but SYN sees it as well. */
+static void test_socket_for_syn(void **state)
+{
+	struct bed *b = *state;
+
+	set_nft(b, GOOD
+		"," RULE("l", "pre", "2",
+			 MATCH("==", FLAGS, "\"syn\"") "," SOCKET "," SET_MARK("1") "," ACCEPT));
+	expect(b, "socket-match", FINDING_WARN, "");
 }
 
 static void test_when_down(void **state)
 {
 	struct bed *b = *state;
 
-	set_nft(b, CHAINS "," EXEMPT "," RETURNS "," ERRORS "," TPROXY4 "," TPROXY6 "," REDIRECT);
+	set_nft(b, CHAINS "," EXEMPT "," RETURNS "," ERRORS "," TPROXY4 "," TPROXY6 "," REDIRECT
+			  "," RULE("l", "pre", "9", DPORT "," ACCEPT));
 	expect(b, "when-down", FINDING_WARN,
 	       "nft 'add rule inet l pre handle 4 tcp dport 80 drop'");
 }
@@ -97,9 +118,12 @@ static void test_tproxy_without_mark(void **state)
 {
 	struct bed *b = *state;
 
-	set_nft(b, CHAINS "," EXEMPT ","
-		RULE("l", "pre", "4", DPORT "," TO("ip", "\"addr\":\"127.0.0.1\",") "," ACCEPT)
-		"," TPROXY6 "," BLOCK "," REDIRECT);
+	set_nft(b, CHAINS
+		"," EXEMPT
+		"," RULE("l", "pre", "4",
+			 DPORT "," TO("ip", "\"addr\":\"127.0.0.1\",") "," ACCEPT) "," TPROXY6
+										   "," BLOCK
+										   "," REDIRECT);
 	set_config(b, "listeners:\n"
 		      " - { mode: tproxy, address: [\"127.0.0.1:50080\", \"[::1]:50080\"] }\n"
 		      "rules: [ { name: a, action: accept } ]\n");
@@ -107,30 +131,31 @@ static void test_tproxy_without_mark(void **state)
 }
 
 #define OTHER(hook, prio) CHAIN("other", "c", hook, prio, "accept")
-#define MASKED(op, value, mask)                                                                    \
-	MATCH(op, "{\"&\":[" META("mark") "," mask "]}", value)
+#define MASKED(op, value, mask) MATCH(op, "{\"&\":[" META("mark") "," mask "]}", value)
 
 static void test_marks(void **state)
 {
 	struct bed *b = *state;
 
 	/* 0x4000, as some take it for their own; our 0x6c70 has that bit. */
-	set_nft(b, GOOD "," OTHER("postrouting", "100") ","
-		RULE("other", "c", "1", MASKED("==", "16384", "16384") ",{\"masquerade\":null}"));
+	set_nft(b, GOOD "," OTHER("postrouting", "100") "," RULE(
+			   "other", "c", "1",
+			   MASKED("==", "16384", "16384") ",{\"masquerade\":null}"));
 	expect(b, "marks", FINDING_WARN, "set firewall.mark in F to 0x8000000");
-	set_nft(b, GOOD "," OTHER("postrouting", "100") ","
-		RULE("other", "c", "1", MASKED("==", "32768", "32768") ",{\"masquerade\":null}"));
+	set_nft(b, GOOD "," OTHER("postrouting", "100") "," RULE(
+			   "other", "c", "1",
+			   MASKED("==", "32768", "32768") ",{\"masquerade\":null}"));
 	expect_nothing(b);
 	/* The whole mark is taken from somewhere else. */
-	set_nft(b, GOOD "," OTHER("prerouting", "0") ","
-		RULE("other", "c", "1", SET_MARK("{\"ct\":{\"key\":\"mark\"}}")));
+	set_nft(b, GOOD "," OTHER("prerouting", "0") "," RULE(
+			   "other", "c", "1", SET_MARK("{\"ct\":{\"key\":\"mark\"}}")));
 	expect(b, "marks", FINDING_WARN, "");
 	/* Bits that are not ours, set as a polite one does. */
 	set_config(b, "listeners:\n - { mode: redirect, address: [\"127.0.0.1:51080\"] }\n"
 		      "rules: [ { name: a, action: accept } ]\n");
-	set_nft(b, GOOD "," OTHER("prerouting", "0") ","
-		RULE("other", "c", "1",
-		     SET_MARK("{\"|\":[{\"&\":[" META("mark") ",4278255615]},262144]}")));
+	set_nft(b, GOOD "," OTHER("prerouting", "0") "," RULE(
+			   "other", "c", "1",
+			   SET_MARK("{\"|\":[{\"&\":[" META("mark") ",4278255615]},262144]}")));
 	expect_nothing(b);
 }
 
@@ -142,11 +167,11 @@ static void test_input(void **state)
 	set_nft(b, GOOD "," IN("drop"));
 	expect(b, "input", FINDING_WARN,
 	       "nft 'insert rule inet f in meta mark & 0xffffffff == 0x1 accept'");
-	set_nft(b, GOOD "," IN("accept") "," RULE("f", "in", "1", DPORT "," ACCEPT) ","
-		RULE("f", "in", "2", "{\"reject\":null}"));
+	set_nft(b, GOOD "," IN("accept") "," RULE("f", "in", "1", DPORT "," ACCEPT) "," RULE(
+			   "f", "in", "2", "{\"reject\":null}"));
 	expect(b, "input", FINDING_WARN, "insert rule inet f in");
-	set_nft(b, GOOD "," IN("drop") ","
-		RULE("f", "in", "1", MASKED("==", "1", "4294967295") "," ACCEPT));
+	set_nft(b, GOOD "," IN("drop") "," RULE("f", "in", "1",
+						MASKED("==", "1", "4294967295") "," ACCEPT));
 	expect_nothing(b);
 	set_nft(b, GOOD "," IN("accept") "," RULE("f", "in", "1", DPORT "," DROP));
 	expect_nothing(b);
@@ -160,7 +185,7 @@ static void test_iptables(void **state)
 		"*mangle\n"
 		":PREROUTING ACCEPT [0:0]\n"
 		":DIVERT - [0:0]\n"
-		"-A PREROUTING -p tcp -m socket -j DIVERT\n"
+		"-A PREROUTING -p tcp -m socket -m comment --comment \"a ! --syn b\" -j DIVERT\n"
 		"-A PREROUTING -p tcp -m tcp --dport 80 -m comment --comment \"a -j DROP b\" "
 		"-j TPROXY --on-port 50080 --on-ip 0.0.0.0 --tproxy-mark 0x1/0x1\n"
 		"-A DIVERT -j MARK --set-xmark 0x1/0xffffffff\n"
@@ -183,7 +208,7 @@ static void test_iptables(void **state)
 		{ "return-path", "iptables -t mangle -I PREROUTING -p icmp -m socket --transparent "
 				 "-j MARK --set-xmark 0x1/0x1" },
 		{ "socket-match", "iptables -t mangle -R PREROUTING 1 -p tcp ! --syn -m socket "
-				  "-j DIVERT" },
+				  "-m comment --comment \"a ! --syn b\" -j DIVERT" },
 	};
 	struct bed *b = *state;
 	size_t n = 0;
@@ -238,10 +263,11 @@ static void test_circle(void **state)
 {
 	struct bed *b = *state;
 
-	set_nft(b, GOOD "," CHAIN("l", "a", "", "0", "") ","
-		RULE("l", "a", "20", "{\"jump\":{\"target\":\"a\"}}") ","
-		RULE("l", "pre", "21", "{\"jump\":{\"target\":\"a\"}}") ","
-		RULE("l", "pre", "22", "{\"jump\":{\"target\":\"none\"}}"));
+	set_nft(b, GOOD
+		"," CHAIN("l", "a", "", "0", "") "," RULE("l", "a", "20", "{\"jump\":{\"target\":\"a\"}}") "," RULE(
+			"l", "pre", "21",
+			"{\"jump\":{\"target\":\"a\"}}") "," RULE("l", "pre", "22",
+								  "{\"jump\":{\"target\":\"none\"}}"));
 	expect_nothing(b);
 }
 
@@ -253,6 +279,7 @@ int main(void)
 		TEST(test_loop),
 		TEST(test_return_path),
 		TEST(test_socket_before_syn),
+		TEST(test_socket_for_syn),
 		TEST(test_when_down),
 		TEST(test_tproxy_without_mark),
 		TEST(test_marks),

@@ -97,8 +97,9 @@ static void test_process(void **state)
 	expect(b, "descriptors", FINDING_WARN, "ulimit -n 4096");
 	put(b, "/proc/self/limits", "Max open files            1024        20000      files\n");
 	expect_nothing(b);
-	set_config(b, "listeners: [ { mode: fixed, address: \"127.0.0.1:1\", to: \"127.0.0.1:2\" } ]\n"
-		      "limits: { flows: 20000 }\n");
+	set_config(b,
+		   "listeners: [ { mode: fixed, address: \"127.0.0.1:1\", to: \"127.0.0.1:2\" } ]\n"
+		   "limits: { flows: 20000 }\n");
 	expect(b, "descriptors", FINDING_WARN, "LimitNOFILE=45828");
 }
 
@@ -144,7 +145,8 @@ static void test_policy_routing(void **state)
 	expect(b, "policy-routing", FINDING_FAIL, "ip -6 route add local default dev lo table 100");
 	set_json(&b->host.routes[HOST_V6],
 		 "[{\"dst\":\"10.0.0.0/8\",\"dev\":\"wg0\",\"table\":\"100\"}]");
-	expect(b, "policy-routing", FINDING_FAIL, "ip -6 rule add fwmark 0x1 lookup 27760 priority 99");
+	expect(b, "policy-routing", FINDING_FAIL,
+	       "ip -6 rule add fwmark 0x1 lookup 27760 priority 99");
 	set_json(&b->host.routes[HOST_V6], route_ours);
 	expect_nothing(b);
 	set_json(&b->host.rules[HOST_V4],
@@ -153,13 +155,14 @@ static void test_policy_routing(void **state)
 	expect(b, "policy-routing", FINDING_FAIL, "priority 100");
 	/* No answer: a negated rule, one with bits that the mark does not have, one for what this
 	 * host sends, one that only jumps. */
-	set_json(&b->host.rules[HOST_V4],
-		 "[{\"priority\":3,\"src\":\"all\",\"fwmark\":\"0x1\",\"iif\":\"lo\",\"table\":\"9\"},"
-		 "{\"priority\":4,\"src\":\"all\",\"fwmark\":\"0x1\",\"goto\":7},"
-		 "{\"priority\":5,\"src\":\"all\",\"fwmark\":\"0x1\",\"not\":null,\"table\":\"9\"},"
-		 "{\"priority\":6,\"src\":\"all\",\"fwmark\":\"0x2\",\"fwmask\":\"0x2\",\"table\":\"9\"},"
-		 "{\"priority\":7,\"src\":\"all\",\"fwmark\":\"0x1\",\"fwmask\":\"0xff\","
-		 "\"table\":\"100\"}]");
+	set_json(
+		&b->host.rules[HOST_V4],
+		"[{\"priority\":3,\"src\":\"all\",\"fwmark\":\"0x1\",\"iif\":\"lo\",\"table\":\"9\"},"
+		"{\"priority\":4,\"src\":\"all\",\"fwmark\":\"0x1\",\"goto\":7},"
+		"{\"priority\":5,\"src\":\"all\",\"fwmark\":\"0x1\",\"not\":null,\"table\":\"9\"},"
+		"{\"priority\":6,\"src\":\"all\",\"fwmark\":\"0x2\",\"fwmask\":\"0x2\",\"table\":\"9\"},"
+		"{\"priority\":7,\"src\":\"all\",\"fwmark\":\"0x1\",\"fwmask\":\"0xff\","
+		"\"table\":\"100\"}]");
 	expect_nothing(b);
 	set_json(&b->host.rules[HOST_V4],
 		 "[{\"priority\":6,\"src\":\"all\",\"fwmark\":\"0x4000\",\"fwmask\":\"0x4000\","
@@ -222,15 +225,9 @@ static void test_print(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_healthy),
-		TEST(test_settings),
-		TEST(test_rp_filter_of_all),
-		TEST(test_process),
-		TEST(test_run),
-		TEST(test_loopback_and_kernel),
-		TEST(test_policy_routing),
-		TEST(test_default_route),
-		TEST(test_rule_text),
+		TEST(test_healthy),	   TEST(test_settings),	     TEST(test_rp_filter_of_all),
+		TEST(test_process),	   TEST(test_run),	     TEST(test_loopback_and_kernel),
+		TEST(test_policy_routing), TEST(test_default_route), TEST(test_rule_text),
 		TEST(test_print),
 	};
 
