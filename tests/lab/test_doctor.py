@@ -11,6 +11,7 @@ import pytest
 from lab.limpid import Limpid, binary, check_stderr
 from lab.netns import Namespace
 from lab.topology import CLIENT, SERVER, Lab, Way
+from test_seed_rules import SMITHPROXY, TPROXY, UPROXY, rules
 
 NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]
 
@@ -293,16 +294,20 @@ def cure_all(patient, rounds=6):
     raise AssertionError(json.dumps(patient.findings(), indent=1))
 
 
-def test_redirect_guarded_by_user(bare):
-    """REDIRECT of local connections, root's excepted: it holds for a limpid that is root only."""
-    bare.configure(listeners("""
-  - { name: http, mode: redirect, address: "127.0.0.1:51080" }
-  - { name: tls, mode: redirect, address: "127.0.0.1:51443" }
+def shell(patient, text):
+    patient.ns.run("sh", "-e", stdin='sudo() { "$@"; }\n' + text)
+
+
+@pytest.mark.parametrize("address, program", [("127.0.0.1", "iptables"), ("[::1]", "ip6tables")],
+                         ids=["v4", "v6"])
+def test_smithproxy(bare, address, program):
+    """The user as the only guard: it holds for a limpid that is root."""
+    bare.configure(listeners(f"""
+  - {{ name: http, mode: redirect, address: "{address}:51080" }}
+  - {{ name: tls, mode: redirect, address: "{address}:51443" }}
 """, "own"))
-    for port, to in (("80", "51080"), ("443", "51443")):
-        bare.ns.run("iptables", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-m", "owner", "!",
-                    "--uid-owner", "root", "--dport", port, "-j", "REDIRECT", "--to-port", to)
-    bare.is_cured("loop", "iptables nat OUTPUT", "warn")
+    shell(bare, rules(SMITHPROXY, 4 if program == "iptables" else 6))
+    bare.is_cured("loop", f"{program} nat OUTPUT", "warn")
 
 
 def test_redirect_without_guard(bare):
@@ -338,55 +343,47 @@ def test_routed_dnat_to_loopback(bare):
     bare.is_cured("route_localnet", "e0", "fail")
 
 
-DOCUMENT = """
-iptables -t mangle -N DIVERT
-iptables -t mangle -A PREROUTING -p tcp -m socket -j DIVERT
-iptables -t mangle -A DIVERT -j MARK --set-mark 1
-iptables -t mangle -A DIVERT -j ACCEPT
-iptables -t mangle -A PREROUTING -p tcp --dport 25 -j TPROXY --tproxy-mark 0x1/0x1 --on-port 10025
-iptables -t mangle -A PREROUTING -p tcp --dport 80 -j TPROXY --tproxy-mark 0x1/0x1 --on-port 10080
-ip rule add fwmark 1 lookup 100
-ip route add local 0.0.0.0/0 dev lo table 100
-"""
-
-
-def test_tproxy_of_the_document(bare):
-    bare.configure(listeners("""
-  - { name: smtp, mode: tproxy, address: "0.0.0.0:10025" }
-  - { name: http, mode: tproxy, address: "0.0.0.0:10080" }
+@pytest.mark.parametrize("family", [4, 6])
+def test_tproxy_document(bare, family):
+    host, program = ("127.0.0.1", "iptables") if family == 4 else ("[::1]", "ip6tables")
+    bare.configure(listeners(f"""
+  - {{ name: mail, mode: tproxy, address: "{host}:10025" }}
+  - {{ name: web, mode: tproxy, address: "{host}:10080" }}
 """))
-    bare.ns.run("sh", "-ec", DOCUMENT)
+    shell(bare, rules(TPROXY, family))
     assert cure_all(bare) == {
-        ("loop", "iptables mangle PREROUTING"),          # no exemption of our mark
-        ("return-path", "IPv4 ICMP"),
-        ("socket-match", "iptables mangle PREROUTING"),  # -m socket sees SYN
+        ("loop", f"{program} mangle PREROUTING"),          # no exemption of our mark
+        ("return-path", f"IPv{family} ICMP"),
+        ("socket-match", f"{program} mangle PREROUTING"),  # -m socket sees SYN
     }
 
 
-def test_tproxy_of_the_document_for_loopback_listeners(bare):
+def test_tproxy_document_of_old(bare):
     """Without --on-ip a listener on loopback is not found."""
-    bare.configure(listeners("""
-  - { name: http, mode: tproxy, address: "127.0.0.1:10080" }
-""", "own"))
-    bare.ns.run("sh", "-ec", DOCUMENT)
-    assert ("rules", "http 127.0.0.1:10080") in cure_all(bare)
-    assert "--on-ip 127.0.0.1" in bare.ns.run("iptables-save", "-t", "mangle")
+    bare.configure(listeners('  - { name: web, mode: tproxy, address: "127.0.0.1:10080" }', "own"))
+    shell(bare, TPROXY.replace("--on-ip 127.0.0.1", ""))
+    assert ("rules", "web 127.0.0.1:10080") in cure_all(bare)
+    assert "--on-port 10080 --on-ip 127.0.0.1" in bare.ns.run("iptables-save", "-t", "mangle")
 
 
-def test_rules_by_interface_without_return_path(bare):
-    """Clients on ens6, servers on ens7: what is taken is said, what comes back is not."""
+def test_uproxy(bare):
+    """Interfaces ens6 and ens7: the rules are limited to them, only errors do not come back."""
     bare.ns.ip("link add ens6 type veth peer name ens7\nlink set ens6 up\nlink set ens7 up")
-    bare.configure(listeners("""
-  - { name: any, mode: tproxy, address: "127.0.0.1:9091" }
-"""))
+    bare.configure(listeners('  - { name: any, mode: tproxy, address: "127.0.0.1:9091" }'))
+    shell(bare, UPROXY)
+    found = cure_all(bare)
+    assert ("return-path", "IPv4 ICMP") in found
+    assert {check for check, _ in found} == {"return-path", "socket-match"}
+
+
+def test_uproxy_without_its_return_path(bare):
+    bare.ns.ip("link add ens6 type veth peer name ens7\nlink set ens6 up\nlink set ens7 up")
+    bare.configure(listeners('  - { name: any, mode: tproxy, address: "127.0.0.1:9091" }'))
     bare.ns.sysctl(net__ipv4__conf__ens7__rp_filter=1)
-    bare.ns.run("sh", "-ec", """
-iptables -t mangle -A PREROUTING -i ens6 -p tcp -j TPROXY --on-ip 127.0.0.1 --on-port 9091 \
-    --tproxy-mark 0x1/0x1
-ip rule add fwmark 1 lookup 100
-""")
+    lines = [line for line in UPROXY.replace("\\\n", "").splitlines() if "DIVERT" not in line]
+    shell(bare, "\n".join(line for line in lines if "ip route" not in line))
     assert cure_all(bare) == {
-        ("rp_filter", "ens7"), ("policy-routing", "IPv4 fwmark 0x1/0x1"),
+        ("rp_filter", "ens7"), ("policy-routing", "IPv4 fwmark 0x1"),
         ("return-path", "IPv4 TCP"), ("return-path", "IPv4 ICMP")}
 
 

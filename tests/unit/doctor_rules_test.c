@@ -185,7 +185,7 @@ static void test_iptables(void **state)
 		"*mangle\n"
 		":PREROUTING ACCEPT [0:0]\n"
 		":DIVERT - [0:0]\n"
-		"-A PREROUTING -p tcp -m socket -m comment --comment \"a ! --syn b\" -j DIVERT\n"
+		"-A PREROUTING -i e0 -p tcp -m socket -m comment --comment \"a ! --syn b\" -j DIVERT\n"
 		"-A PREROUTING -p tcp -m tcp --dport 80 -m comment --comment \"a -j DROP b\" "
 		"-j TPROXY --on-port 50080 --on-ip 0.0.0.0 --tproxy-mark 0x1/0x1\n"
 		"-A DIVERT -j MARK --set-xmark 0x1/0xffffffff\n"
@@ -207,8 +207,9 @@ static void test_iptables(void **state)
 		{ "policy-routing", "ip rule add fwmark 0x1/0x1 lookup 27760" },
 		{ "return-path", "iptables -t mangle -I PREROUTING -p icmp -m socket --transparent "
 				 "-j MARK --set-xmark 0x1/0x1" },
-		{ "socket-match", "iptables -t mangle -R PREROUTING 1 -p tcp ! --syn -m socket "
-				  "-m comment --comment \"a ! --syn b\" -j DIVERT" },
+		{ "socket-match",
+		  "iptables -t mangle -R PREROUTING 1 -p tcp ! --syn -i e0 -m socket "
+		  "-m comment --comment \"a ! --syn b\" -j DIVERT" },
 	};
 	struct bed *b = *state;
 	size_t n = 0;

@@ -105,19 +105,20 @@ static void replace(const struct fw_rule *r, const char *before, const char *tex
 
 void cure_without_syn(const struct host *h, const struct fw_rule *r, char *dst, size_t cap_bytes)
 {
-	char text[RULE_TEXT_MAX];
-	const char *rest = text_of(h, r, text);
+	static const char tcp[] = "-p tcp ";
+	char text[RULE_TEXT_MAX], *said;
 
 	dst[0] = '\0';
-	if (!*rest)
+	if (!*text_of(h, r, text))
 		return;
 	if (!r->own_chain->iptables) {
-		replace(r, NOT_SYN " ", rest, "", dst, cap_bytes);
+		replace(r, NOT_SYN " ", text, "", dst, cap_bytes);
 		return;
 	}
-	if (!strncmp(rest, "-p tcp ", 7))
-		rest += 7;
-	replace(r, "-p tcp ! --syn ", rest, "", dst, cap_bytes);
+	said = strstr(text, tcp);
+	if (said)
+		memmove(said, said + strlen(tcp), strlen(said + strlen(tcp)) + 1);
+	replace(r, "-p tcp ! --syn ", text, "", dst, cap_bytes);
 }
 
 /* What stands before the target of a rule: the conditions. */
