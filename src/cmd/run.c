@@ -19,12 +19,14 @@
 #define DRAIN_POLL_MS 5
 
 static const char usage[] =
-	"usage: limpid run [-q] [--record FILE] -- COMMAND [ARGUMENT...]\n"
+	"usage: limpid run [-q] [--honest] [--record FILE] -- COMMAND [ARGUMENT...]\n"
 	"\n"
 	"Run a command and intercept all its traffic.  Needs no privileges and changes\n"
 	"nothing on the host.\n"
 	"\n"
 	"  -q             no line per flow on standard error\n"
+	"  --honest       connect the command only once its server has answered: refused is\n"
+	"                 refused, unreachable is unreachable\n"
 	"  --record FILE  append one JSON object per flow\n"
 	"  --help         this text\n"
 	"\n"
@@ -116,23 +118,26 @@ static int carry(struct netns_command *command, const struct netns_sockets *sock
 	return status;
 }
 
-static int run(char **argv, const char *record, bool quiet)
+static int run(char **argv, const char *record, bool quiet, bool honest)
 {
+	struct config *config = run_config(record);
+	struct netns_wish wish = { .honest = honest };
 	struct netns_command *command;
 	struct netns_sockets sockets;
-	struct config *config;
 	char error[512];
-	int status = 1;
+	int status;
 
-	if (netns_command_new(argv, &command, &sockets, error, sizeof(error)) < 0) {
-		fprintf(stderr, "limpid run: %s\n", error);
+	if (!config) {
+		fputs("limpid run: out of memory\n", stderr);
 		return 1;
 	}
-	config = run_config(record);
-	if (config)
-		status = carry(command, &sockets, config, quiet);
-	else
-		fputs("limpid run: out of memory\n", stderr);
+	wish.queue_length = config->limits.held_syns;
+	if (netns_command_new(argv, &wish, &command, &sockets, error, sizeof(error)) < 0) {
+		fprintf(stderr, "limpid run: %s\n", error);
+		config_free(config);
+		return 1;
+	}
+	status = carry(command, &sockets, config, quiet);
 	netns_command_free(command);
 	return status;
 }
@@ -140,12 +145,13 @@ static int run(char **argv, const char *record, bool quiet)
 int cmd_run(int argc, char **argv)
 {
 	static const struct option options[] = {
+		{ "honest", no_argument, NULL, 'H' },
 		{ "record", required_argument, NULL, 'r' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
 	const char *record = NULL;
-	bool quiet = false;
+	bool quiet = false, honest = false;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "+q", options, NULL)) >= 0) {
@@ -156,6 +162,9 @@ int cmd_run(int argc, char **argv)
 		case 'q':
 			quiet = true;
 			break;
+		case 'H':
+			honest = true;
+			break;
 		case 'r':
 			record = optarg;
 			break;
@@ -165,5 +174,5 @@ int cmd_run(int argc, char **argv)
 	}
 	if (optind >= argc)
 		return options_refuse(argv[0], "the command is missing", usage);
-	return run(argv + optind, record, quiet);
+	return run(argv + optind, record, quiet, honest);
 }

@@ -44,14 +44,15 @@ static struct addr addr_at(struct span in, size_t at, uint8_t family)
 	return a;
 }
 
-static enum codec_result parse_tcp(struct span in, size_t at, struct ip_tcp *ret)
+/* @packet_len: what IP says that there is. */
+static enum codec_result parse_tcp(struct span in, size_t at, size_t packet_len, struct ip_tcp *ret)
 {
 	size_t len;
 
 	if (in.len < at + TCP_HEAD)
 		return CODEC_MORE;
 	len = (size_t)(in.data[at + 12] >> 4) * 4;
-	if (len < TCP_HEAD || at + len > IP_TCP_HEAD_MAX)
+	if (len < TCP_HEAD || at + len > IP_TCP_HEAD_MAX || at + len > packet_len)
 		return CODEC_BAD;
 	if (in.len < at + len)
 		return CODEC_MORE;
@@ -70,13 +71,13 @@ static enum codec_result parse_v4(struct span in, struct ip_tcp *ret)
 	if (in.len < IP4_HEAD)
 		return CODEC_MORE;
 	len = (size_t)(in.data[0] & 15) * 4;
-	if (len < IP4_HEAD || u16_at(in, 2) < len)
+	if (len < IP4_HEAD)
 		return CODEC_BAD;
 	if (in.data[9] != PROTO_TCP || u16_at(in, 6) & 0x3fff) /* a fragment, MF or an offset */
 		return CODEC_OTHER;
 	ret->from = addr_at(in, 12, 4);
 	ret->to = addr_at(in, 16, 4);
-	return parse_tcp(in, len, ret);
+	return parse_tcp(in, len, u16_at(in, 2), ret);
 }
 
 static enum codec_result parse_v6(struct span in, struct ip_tcp *ret)
@@ -97,7 +98,9 @@ static enum codec_result parse_v6(struct span in, struct ip_tcp *ret)
 		if (at + TCP_HEAD > IP_TCP_HEAD_MAX)
 			return CODEC_BAD;
 	}
-	return next == PROTO_TCP ? parse_tcp(in, at, ret) : CODEC_OTHER;
+	if (next != PROTO_TCP)
+		return CODEC_OTHER;
+	return parse_tcp(in, at, (size_t)IP6_HEAD + u16_at(in, 4), ret);
 }
 
 enum codec_result ip_tcp_parse(struct span in, struct ip_tcp *ret)

@@ -47,16 +47,14 @@ static uint64_t wall_clock_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-void flow_start(struct worker *w, const struct listener *l, int fd, const struct addr *client)
+struct flow *flow_new(struct worker *w, const struct listener *l, const struct addr *client)
 {
 	struct realm *realm = w->realm;
 	struct flow *f = pool_get(&w->flow_pool);
 
 	if (!f) {
 		w->stats.ended[WHY_INTERNAL]++;
-		sock_close_reset(fd);
-		worker_forget_flow(w);
-		return;
+		return NULL;
 	}
 	f->worker = w;
 	f->listener = l;
@@ -77,6 +75,18 @@ void flow_start(struct worker *w, const struct listener *l, int fd, const struct
 	timer_init(&f->timer, on_timer);
 	task_init(&f->task, on_task);
 	list_add_tail(&w->flows, &f->link);
+	return f;
+}
+
+void flow_start(struct worker *w, const struct listener *l, int fd, const struct addr *client)
+{
+	struct flow *f = flow_new(w, l, client);
+
+	if (!f) {
+		sock_close_reset(fd);
+		worker_forget_flow(w);
+		return;
+	}
 	f->client.fd = fd;
 	f->client.writable = true;
 	if (loop_watch(&w->loop, &f->client.watch, fd) < 0) {
@@ -263,6 +273,7 @@ static void dial_failed(struct flow *f, int error)
 {
 	enum why why = why_not_dialled(f, error);
 
+	f->dial_error = error;
 	if (f->served)
 		serve_dialled(f, why);
 	else
@@ -362,7 +373,9 @@ static void run_dial(struct flow *f)
 	if (!r) {
 		if (f->facts.target_name) /* now there is an address */
 			flow_decide(f);
-		if (f->phase == PHASE_DIAL)
+		if (f->phase == PHASE_DIAL && flow_awaits_client(f))
+			flow_knock_let_go(f);
+		else if (f->phase == PHASE_DIAL)
 			relay_open(f);
 		return;
 	}
@@ -376,6 +389,16 @@ static void run_dial(struct flow *f)
 		flow_learn(f);
 }
 
+void flow_client_came(struct flow *f)
+{
+	if (end_is_open(&f->server)) {
+		relay_open(f);
+		return;
+	}
+	f->phase = PHASE_LEARN;
+	flow_set_timer(f, f->snapshot->timeouts.sniff_ms);
+}
+
 void flow_run(struct flow *f)
 {
 	switch (f->phase) {
@@ -387,6 +410,8 @@ void flow_run(struct flow *f)
 		return;
 	case PHASE_RELAY:
 		f->proto->relay(f);
+		return;
+	case PHASE_AWAIT: /* what the server says waits in the kernel */
 		return;
 	case PHASE_DENY:
 		if (f->client.hup)
@@ -439,6 +464,9 @@ static void on_timer(struct timer *t)
 		return;
 	case PHASE_DIAL:
 		dial_timeout(f);
+		return;
+	case PHASE_AWAIT:
+		flow_close(f, WHY_CLIENT_GONE);
 		return;
 	case PHASE_RELAY:
 		if (f->holding) {
@@ -493,6 +521,8 @@ void flow_close(struct flow *f, enum why why)
 	w->stats.bytes_up += f->up.bytes;
 	w->stats.bytes_down += f->down.bytes;
 	flow_arrive(f);
+	if (f->knock)
+		flow_knock_closed(f);
 	if (over)
 		flow_end_over(f, over);
 	lane_done(&f->up, &w->tools);

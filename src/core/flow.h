@@ -14,6 +14,7 @@
 #include "core/why.h"
 #include "loop/loop.h"
 
+struct knock;
 struct listener;
 struct own_end;
 struct snapshot;
@@ -23,6 +24,8 @@ struct worker;
  * enum phase - where the conversation as a whole stands
  * @PHASE_LEARN:  policy needs facts that only the client can give; no server yet
  * @PHASE_DIAL:	  the server is being dialled; learning may go on beside it
+ * @PHASE_AWAIT:  honest connect: the SYN has been let go (the server is there, or policy needs to
+ *		  hear the client first), and the client is to be accepted; it has no socket yet
  * @PHASE_RELAY:  both ends are open, the proto has the word; learning may go on beside it
  * @PHASE_DENY:	  held unread until the timer
  * @PHASE_FAREWELL: the client has been told why not, and gets time to read it
@@ -31,6 +34,7 @@ struct worker;
 enum phase {
 	PHASE_LEARN,
 	PHASE_DIAL,
+	PHASE_AWAIT,
 	PHASE_RELAY,
 	PHASE_DENY,
 	PHASE_FAREWELL,
@@ -74,6 +78,9 @@ enum source_got {
  * @unsaid_bytes: what the living end has not acknowledged of it
  * @active_ms:	when bytes last moved, on the loop's clock
  * @start_us:	wall clock
+ * @knock:	honest connect: the client's SYN; until the client has been accepted its end has no
+ *		socket (flow_awaits_client())
+ * @dial_error:	what ended the dial, as -errno
  * @upgrade:	called once both lanes are drained: see flow_upgrade()
  * @user:	the observer's own
  *
@@ -109,6 +116,8 @@ struct flow {
 	uint64_t unsaid_bytes;
 	void (*upgrade)(struct flow *f);
 	void *user;
+	struct knock *knock;
+	int dial_error;
 	enum phase phase;
 	enum why why;
 	enum source_got source_got;
@@ -123,6 +132,19 @@ struct flow {
  * @fd:		owned by the flow from now on, also on failure
  */
 void flow_start(struct worker *w, const struct listener *l, int fd, const struct addr *client);
+
+/**
+ * flow_start_knock() - a client of an honest listener has sent its SYN, and is counted in
+ *	@w->n_flows
+ * @k:		the flow's from now on, also on failure
+ */
+void flow_start_knock(struct worker *w, struct knock *k);
+
+/* The client who knocked has been accepted; @k has been claimed. */
+void flow_knock_accepted(struct knock *k, int fd);
+
+/* Drop the packet if it is held still, and free @k, which is in no table. */
+void flow_knock_drop(struct knock *k);
 
 /* Something happened: take the next steps.  Idempotent. */
 void flow_run(struct flow *f);
@@ -198,8 +220,23 @@ void flow_run_farewell(struct flow *f);
 void flow_serve_begin(struct flow *f);
 
 /*
- * Between flow.c and flow_learn.c.
+ * Between flow.c, flow_learn.c and flow_knock.c.
  */
+
+/* A flow without a socket.  NULL: no memory. */
+struct flow *flow_new(struct worker *w, const struct listener *l, const struct addr *client);
+
+/* Did its client knock, and has not been accepted yet? */
+bool flow_awaits_client(const struct flow *f);
+
+/* Let the SYN go: PHASE_AWAIT. */
+void flow_knock_let_go(struct flow *f);
+
+/* The flow has ended and its client was not accepted: tell it why. */
+void flow_knock_closed(struct flow *f);
+
+/* PHASE_AWAIT is over: the client end has a socket. */
+void flow_client_came(struct flow *f);
 
 /* Ask policy; take the step that follows from what it says. */
 void flow_decide(struct flow *f);

@@ -253,6 +253,7 @@ static bool wants_bytes(const struct flow *f)
 		return !f->decision.final;
 	case PHASE_RELAY:
 		return lane_is_drained(&f->up);
+	case PHASE_AWAIT:
 	case PHASE_DENY:
 	case PHASE_FAREWELL:
 	case PHASE_CLOSED:

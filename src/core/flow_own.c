@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "core/flow.h"
+#include "core/knock.h"
 #include "core/listener.h"
 #include "core/own_ends.h"
 #include "core/worker.h"
@@ -31,13 +32,19 @@ static void tell_loop(const struct flow *f, const struct addr *from)
 		 addr_format(from, a), addr_format(&f->facts.target, b), f->snapshot->mark);
 }
 
+/* A client that has knocked may have no socket yet. */
+static bool came_by_loopback(const struct flow *f)
+{
+	return f->knock ? f->knock->by_loopback
+			: sock_came_by_loopback(f->client.fd, f->facts.client.family);
+}
+
 bool flow_came_back(struct flow *f)
 {
 	struct own_ends *own = f->worker->realm->own_ends;
 	const struct addr *client = &f->facts.client, *target = &f->facts.target;
 
-	if (!own || f->listener->inside || !target->family ||
-	    !sock_came_by_loopback(f->client.fd, client->family) ||
+	if (!own || f->listener->inside || !target->family || !came_by_loopback(f) ||
 	    own_ends_add(own, OWN_CAME, client, target, &f->came) <= 0)
 		return false;
 	tell_loop(f, client);

@@ -6,17 +6,21 @@
 
 #include "base/addr.h"
 
+struct knock;
 struct listener;
 
 /**
  * struct handover - a client that one worker accepted for another
- * @fd:		owned
+ * @fd:		owned; -1: @knock is to become a flow
+ * @knock:	the client had knocked (and this is a part of it); NULL: it had not, and this is to
+ *		be freed
  */
 struct handover {
 	struct handover *next;
 	const struct listener *listener;
 	int fd;
 	struct addr client;
+	struct knock *knock;
 };
 
 /* Clients on their way to one worker: any thread puts, that worker takes; no lock. */
@@ -28,7 +32,10 @@ struct handover_box {
 int handover_put(struct handover_box *b, const struct listener *l, int fd,
 		 const struct addr *client);
 
-/* All there is, oldest first; each to be freed by the caller.  NULL: nothing. */
+/* The same with @h filled in by the caller.  Return: 0 or 1. */
+int handover_push(struct handover_box *b, struct handover *h);
+
+/* All there is, oldest first.  NULL: nothing. */
 struct handover *handover_take(struct handover_box *b);
 
 #endif

@@ -18,6 +18,7 @@
  * @address:	where it listens
  * @fd:		listening socket, owned, shared by all workers
  * @backlog:	how many may wait there
+ * @honest:	its clients are accepted once their server has answered: core/knock.h
  * @inside:	its connections come from another network namespace: their addresses are not
  *		this host's
  */
@@ -28,6 +29,7 @@ struct listener {
 	int fd;
 	struct backlog backlog;
 	bool inside;
+	bool honest;
 	struct learner learners[LISTENER_LEARNERS_MAX];
 	unsigned int n_learners;
 };

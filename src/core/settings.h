@@ -23,6 +23,7 @@ struct limits {
 	uint32_t flows;			 /* at once, in total; 0: what descriptors allow */
 	uint32_t sessions;		 /* of datagrams, per port; 0: what descriptors allow */
 	uint32_t sessions_per_client;	 /* the same of one ip */
+	uint32_t held_syns;		 /* per honest listener: SYNs waiting for their server */
 	uint32_t threads;		 /* 0: one per core */
 	uint32_t look_ahead_bytes;	 /* per flow */
 	uint64_t look_ahead_total_bytes; /* all flows together */

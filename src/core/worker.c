@@ -17,6 +17,7 @@
 #include "core/flow.h"
 #include "core/worker.h"
 #include "sys/log.h"
+#include "sys/nfqueue.h"
 #include "sys/sock.h"
 
 /* Connections accepted before other events get a turn. */
@@ -33,9 +34,11 @@ static void listen_stop(struct worker *w)
 	w->accepting = false;
 	for (unsigned int i = 0; i < w->realm->n_listeners; i++)
 		loop_unwatch(&w->loop, &w->listeners[i].watch, w->realm->listeners[i].fd);
+	for (unsigned int i = 0; i < w->realm->n_knock_queues; i++)
+		loop_unwatch(&w->loop, &w->knocks[i].watch, w->knocks[i].queue->fd);
 }
 
-static void accept_pause(struct worker *w)
+void worker_pause(struct worker *w)
 {
 	w->stats.accept_pauses++;
 	listen_stop(w);
@@ -54,8 +57,10 @@ static void listen_start(struct worker *w)
 	for (unsigned int i = 0; i < w->realm->n_listeners && !r; i++)
 		r = loop_watch_level(&w->loop, &w->listeners[i].watch, w->realm->listeners[i].fd,
 				     true);
+	for (unsigned int i = 0; i < w->realm->n_knock_queues && !r; i++)
+		r = loop_watch_level(&w->loop, &w->knocks[i].watch, w->knocks[i].queue->fd, true);
 	if (r < 0) /* the kernel has no memory for it now */
-		accept_pause(w);
+		worker_pause(w);
 }
 
 static void accept_resume(struct timer *t)
@@ -69,8 +74,7 @@ void worker_forget_flow(struct worker *w)
 	atomic_fetch_sub(&w->realm->n_flows, 1);
 }
 
-/* Who should carry one more: @w itself, unless another has clearly less to do. */
-static struct worker *pick(struct worker *w)
+struct worker *worker_pick(struct worker *w)
 {
 	struct realm *realm = w->realm;
 	unsigned int mine = atomic_load_explicit(&w->n_flows, memory_order_relaxed);
@@ -92,7 +96,7 @@ static struct worker *pick(struct worker *w)
 static void client_start(struct worker *w, const struct listener *l, int fd,
 			 const struct addr *client)
 {
-	struct worker *to = pick(w);
+	struct worker *to = worker_pick(w);
 	int r;
 
 	atomic_fetch_add(&w->realm->n_flows, 1);
@@ -109,15 +113,55 @@ static void client_start(struct worker *w, const struct listener *l, int fd,
 	flow_start(w, l, fd, client);
 }
 
+void worker_carry(struct worker *w, struct knock *k, int fd)
+{
+	k->carry.fd = fd;
+	k->carry.knock = k;
+	if (handover_push(&w->inbox, &k->carry))
+		loop_wake(&w->loop);
+}
+
+/* A client of an honest listener is brought to the flow that waits for it.  False: none does. */
+static bool client_join(struct worker *w, int fd, const struct addr *client)
+{
+	struct addr target;
+	struct knock *k = NULL;
+
+	if (!sock_local(fd, &target))
+		k = knock_claim(w->realm->knocks, client, &target);
+	if (!k)
+		return false;
+	if (k->worker == w)
+		flow_knock_accepted(k, fd);
+	else
+		worker_carry(k->worker, k, fd);
+	return true;
+}
+
 static void inbox_start(struct worker *w)
 {
 	struct handover *h, *next;
 
 	for (h = handover_take(&w->inbox); h; h = next) {
 		next = h->next;
-		flow_start(w, h->listener, h->fd, &h->client);
-		free(h);
+		if (h->knock && h->fd < 0) {
+			flow_start_knock(w, h->knock);
+		} else if (h->knock) {
+			flow_knock_accepted(h->knock, h->fd);
+		} else {
+			flow_start(w, h->listener, h->fd, &h->client);
+			free(h);
+		}
 	}
+}
+
+/* Those whose flow has begun count already. */
+static bool may_accept(const struct worker *w, const struct listener *l)
+{
+	const struct realm *realm = w->realm;
+
+	return atomic_load(&realm->n_flows) < realm->snapshot->limits.flows ||
+	       (l->honest && atomic_load(&realm->knocks->n_released));
 }
 
 static void listener_on_ready(struct watch *watch, uint32_t ready)
@@ -131,22 +175,36 @@ static void listener_on_ready(struct watch *watch, uint32_t ready)
 		struct addr client;
 		int fd;
 
-		if (atomic_load(&realm->n_flows) >= realm->snapshot->limits.flows) {
-			accept_pause(w);
+		if (!may_accept(w, wl->listener)) {
+			worker_pause(w);
 			return;
 		}
 		fd = sock_accept(wl->listener->fd, &client);
 		if (fd == -ECONNABORTED || fd == -EPROTO)
 			continue; /* the client was gone before it was accepted */
 		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM)
-			accept_pause(w);
+			worker_pause(w);
 		if (fd < 0 && fd != -EAGAIN && realm->observer->listen_failed)
 			realm->observer->listen_failed(realm, wl->listener, fd);
 		if (fd < 0)
 			return;
 		w->stats.accepted++;
 		backlog_look(&wl->listener->backlog, wl->listener->fd, fd, loop_now_ms(&w->loop));
-		client_start(w, wl->listener, fd, &client);
+		if (!wl->listener->honest || !client_join(w, fd, &client))
+			client_start(w, wl->listener, fd, &client);
+	}
+}
+
+/* Clients that are not there yet, and will not be accepted. */
+static void end_waiting(struct worker *w)
+{
+	struct list *i, *tmp;
+
+	list_for_each(i, tmp, &w->flows) {
+		struct flow *f = list_entry(i, struct flow, link);
+
+		if (flow_awaits_client(f))
+			flow_close(f, WHY_SHUTDOWN);
 	}
 }
 
@@ -159,6 +217,7 @@ static void on_wake(struct loop *l)
 		return;
 	listen_stop(w);
 	w->draining = true;
+	end_waiting(w);
 	timer_cancel(&l->timers, &w->accept_timer);
 	if (!atomic_load(&w->n_flows))
 		loop_stop(l);
@@ -174,6 +233,25 @@ static void on_round(struct loop *l)
 		w->realm->observer->round(w);
 	if (w->draining && !atomic_load(&w->n_flows))
 		loop_stop(l);
+}
+
+static int knocks_init(struct worker *w)
+{
+	unsigned int n = w->realm->n_knock_queues;
+
+	if (!n)
+		return 0;
+	w->knock_batch = nfqueue_batch_new();
+	w->knocks = calloc(n, sizeof(*w->knocks));
+	if (!w->knock_batch || !w->knocks)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < n; i++)
+		w->knocks[i] = (struct worker_knocks){
+			.watch.on_ready = knock_on_ready,
+			.worker = w,
+			.queue = &w->realm->knock_queues[i],
+		};
+	return 0;
 }
 
 int worker_init(struct worker *w, struct realm *realm, unsigned int index)
@@ -197,6 +275,11 @@ int worker_init(struct worker *w, struct realm *realm, unsigned int index)
 	if (!w->tools.buffer || (realm->n_listeners && !w->listeners)) {
 		worker_done(w);
 		return -ENOMEM;
+	}
+	r = knocks_init(w);
+	if (r < 0) {
+		worker_done(w);
+		return r;
 	}
 	for (unsigned int i = 0; i < realm->n_listeners; i++)
 		w->listeners[i] = (struct worker_listener){
@@ -235,8 +318,12 @@ void worker_done(struct worker *w)
 
 	for (h = handover_take(&w->inbox); h; h = next) { /* came after the thread had ended */
 		next = h->next;
-		sock_close_reset(h->fd);
-		free(h);
+		if (h->fd >= 0)
+			sock_close_reset(h->fd);
+		if (!h->knock)
+			free(h);
+		else if (h->fd >= 0) /* else it is in the table */
+			flow_knock_drop(h->knock);
 	}
 	if (w->dialer_state)
 		w->realm->parts.name_dialer->leave(w);
@@ -245,4 +332,6 @@ void worker_done(struct worker *w)
 	loop_done(&w->loop);
 	free(w->tools.buffer);
 	free(w->listeners);
+	free(w->knocks);
+	nfqueue_batch_free(w->knock_batch);
 }

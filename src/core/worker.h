@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "core/handover.h"
+#include "core/knock.h"
 #include "core/lane.h"
 #include "core/listener.h"
 #include "core/parts.h"
@@ -16,6 +17,7 @@
 #include "loop/loop.h"
 
 struct flow;
+struct nfqueue_batch;
 struct own_ends;
 struct realm;
 struct socket_maker;
@@ -60,6 +62,9 @@ struct snapshot {
 /**
  * struct realm - what all workers share
  * @snapshot:	flows remember the one they began with
+ * @knocks:	clients of honest listeners that have not been accepted yet; NULL: there is no
+ *		such listener
+ * @knock_queues: where they come from
  * @interceptors: asked in this order whenever a server is there
  * @own_ends:	finds limpid's own connections that come back; NULL: none can
  * @maker:	makes the sockets that dial; NULL: limpid does
@@ -73,6 +78,9 @@ struct realm {
 	struct parts parts;
 	struct listener *listeners;
 	unsigned int n_listeners;
+	struct knock_table *knocks;
+	const struct knock_queue *knock_queues;
+	unsigned int n_knock_queues;
 	const struct interceptor *interceptors;
 	unsigned int n_interceptors;
 	unsigned int pipes_per_worker;
@@ -113,6 +121,8 @@ struct worker {
 	atomic_uint n_flows;
 	struct handover_box inbox;
 	struct worker_listener *listeners;
+	struct worker_knocks *knocks;
+	struct nfqueue_batch *knock_batch;
 	bool accepting, draining;
 	struct timer accept_timer;
 	atomic_bool drain_asked;
@@ -130,6 +140,15 @@ void worker_run(struct worker *w);
 
 /* A flow of @w has ended, or could not begin. */
 void worker_forget_flow(struct worker *w);
+
+/* Who should carry one more: @w itself, unless another has clearly less to do. */
+struct worker *worker_pick(struct worker *w);
+
+/* From any thread: @w is to begin the flow of @k (@fd < 0), or to give its flow the client @fd. */
+void worker_carry(struct worker *w, struct knock *k, int fd);
+
+/* Take no client for a moment. */
+void worker_pause(struct worker *w);
 
 /* From any thread: accept no more, and stop once the last flow has ended. */
 void worker_drain(struct worker *w);

@@ -140,6 +140,32 @@ static uint32_t listener_networks(struct yaml_node *network, const struct listen
 	return mask;
 }
 
+/* What only an honest listener has, and only a transparent one can be honest: the SYN of any
+ * other has met conntrack's translation, or the listener itself. */
+static void listener_connect(const struct yaml_node *map, struct listener_config *l, struct diag *d)
+{
+	static const char *const needs[] = { "queue", "when-full" };
+	const struct yaml_node *connect = yaml_get(map, "connect"), *n;
+
+	l->honest = connect && connect->value;
+	if (l->honest && l->mode != LISTENER_TPROXY)
+		diag_add(d, connect->at, connect->text, "early, or this word with mode: tproxy",
+			 "mode %s cannot hold a client's SYN", listener_mode_name(l->mode));
+	if (l->honest && !(l->networks & 1u << NETWORK_TCP))
+		diag_add(d, connect->at, connect->text, "early, or this word with network: tcp",
+			 "datagrams do not connect");
+	for (size_t i = 0; !l->honest && i < ARRAY_SIZE(needs); i++) {
+		n = yaml_get(map, needs[i]);
+		if (n)
+			diag_add(d, n->at, needs[i], "this key with connect: honest",
+				 "without effect for connect: early");
+	}
+	n = yaml_get(map, "queue");
+	l->queue = n ? (uint16_t)n->value : l->n_addresses ? l->addresses[0].port : 0;
+	n = yaml_get(map, "when-full");
+	l->full_early = n && n->value;
+}
+
 /* The @number-th listener (from 1). */
 static void listener_load(const struct yaml_node *map, size_t number, struct listener_config *l,
 			  struct diag *d)
@@ -157,6 +183,7 @@ static void listener_load(const struct yaml_node *map, size_t number, struct lis
 	l->protocols = listener_protocols(yaml_get(map, "sniff"));
 	listener_addresses(yaml_get(map, "address"), l, d);
 	listener_to(map, l, d);
+	listener_connect(map, l, d);
 }
 
 /* An address to listen on, and where it is written. */
@@ -257,6 +284,23 @@ static void listener_names_check(struct yaml_node *listeners, const struct confi
 	free(names);
 }
 
+/* One reader for each queue. */
+static void queues_check(struct yaml_node *listeners, const struct config *c, struct diag *d)
+{
+	size_t n = 0;
+
+	for (struct yaml_node *l = yaml_first(listeners); l; l = yaml_next(listeners, l), n++) {
+		const struct yaml_node *at = yaml_get(l, "queue");
+		const struct listener_config *mine = &c->listeners[n];
+
+		for (size_t i = 0; mine->honest && i < n; i++)
+			if (c->listeners[i].honest && c->listeners[i].queue == mine->queue)
+				diag_add(d, at ? at->at : l->at, "queue", NULL,
+					 "listener '%s' has queue %u already", c->listeners[i].name,
+					 mine->queue);
+	}
+}
+
 static void listeners_load(struct yaml_node *listeners, struct config *c, struct diag *d)
 {
 	size_t number = 0;
@@ -281,6 +325,7 @@ static void listeners_load(struct yaml_node *listeners, struct config *c, struct
 		return;
 	listener_names_check(listeners, c, d);
 	addresses_check(listeners, c, d);
+	queues_check(listeners, c, d);
 }
 
 /* Without any listener there is nothing to do. */

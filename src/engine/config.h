@@ -27,6 +27,9 @@ struct listener_config {
 	struct addr to;	    /* mode fixed: where to dial */
 	uint32_t networks;  /* 1 << enum network: what to listen for */
 	uint32_t protocols; /* 1 << enum protocol: what `sniff` looks for; 0: nothing is read */
+	bool honest;	    /* connect: the client is accepted once the server has answered */
+	bool full_early;    /* when-full: who finds the queue full is accepted early */
+	uint16_t queue;	    /* NFQUEUE of an honest listener */
 };
 
 /* Everything a configuration file says; owned by whoever loaded it. */

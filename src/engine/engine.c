@@ -16,6 +16,7 @@
 #include "core/worker.h"
 #include "engine/datagrams.h"
 #include "engine/engine.h"
+#include "engine/knocks.h"
 #include "engine/privileges.h"
 #include "engine/registry.h"
 #include "record/flows.h"
@@ -44,6 +45,7 @@ struct engine {
 	const struct log *log;
 	void (*idle)(void *owner);
 	struct datagrams *datagrams;
+	struct knocks *knocks;
 	unsigned int n_workers, n_started, n_inited;
 	atomic_uint n_idle;
 };
@@ -151,6 +153,29 @@ static int open_address(struct engine *e, uint16_t index, const struct addr *a, 
 	return r;
 }
 
+/* The queue of an honest listener, whose sockets are open. */
+static int open_queue(struct engine *e, uint16_t index, char *error, size_t cap)
+{
+	const struct listener_config *c = &e->config->listeners[index];
+	int r = knocks_listen(e->knocks, c->queue, e->config->limits.held_syns, c->full_early,
+			      e->config->mark);
+
+	if (r < 0) {
+		snprintf(error, cap, "listener '%s': connect: honest: cannot read queue %u: %s%s",
+			 c->name, c->queue, strerror(-r),
+			 r == -EPERM || r == -EBUSY
+				 ? " (needs CAP_NET_ADMIN and CAP_NET_RAW, and a listeners.queue "
+				   "that nobody else reads)"
+				 : " (needs nfnetlink_queue in the kernel)");
+		return r;
+	}
+	for (unsigned int i = 0; i < e->realm.n_listeners; i++)
+		if (e->realm.listeners[i].index == index)
+			knocks_lead_to(e->knocks, &e->realm.listeners[i],
+				       e->realm.listeners[i].address.family);
+	return 0;
+}
+
 static int open_listeners(struct engine *e, char *error, size_t cap)
 {
 	const struct config *c = e->config;
@@ -158,7 +183,8 @@ static int open_listeners(struct engine *e, char *error, size_t cap)
 	e->realm.listeners =
 		calloc(count_addresses(c) + NETNS_FAMILIES, sizeof(*e->realm.listeners));
 	e->datagrams = datagrams_new();
-	if (!e->realm.listeners || !e->datagrams) {
+	e->knocks = knocks_new(c->n_listeners + 1);
+	if (!e->realm.listeners || !e->datagrams || !e->knocks) {
 		snprintf(error, cap, "out of memory");
 		return -ENOMEM;
 	}
@@ -170,6 +196,12 @@ static int open_listeners(struct engine *e, char *error, size_t cap)
 			if (r < 0)
 				return r;
 		}
+	for (size_t i = 0; i < c->n_listeners; i++) {
+		int r = c->listeners[i].honest ? open_queue(e, (uint16_t)i, error, cap) : 0;
+
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }
 
@@ -191,7 +223,7 @@ static void budget_descriptors(struct engine *e)
 	size_t fds = sock_raise_descriptor_limit();
 	size_t pipes = fds / 16 / e->n_workers;
 	size_t taken = FDS_PROCESS + FDS_WORKER * e->n_workers + count_addresses(e->config) +
-		       (e->realm.maker ? SOCKET_MAKER_FDS : 0);
+		       (e->realm.maker ? SOCKET_MAKER_FDS : 0) + knocks_descriptors(e->knocks);
 	size_t flows;
 
 	if (pipes > PIPES_MAX)
@@ -274,6 +306,17 @@ int engine_new(struct config *config, const struct engine_options *options, stru
 	return 0;
 }
 
+static void adopt_queue(struct engine *e, const struct netns_sockets *sockets)
+{
+	if (sockets->queue < 0)
+		return;
+	knocks_adopt(e->knocks, NETNS_QUEUE, sockets->queue, sockets->raw);
+	for (unsigned int i = 0; i < e->realm.n_listeners; i++)
+		if (e->realm.listeners[i].inside)
+			knocks_lead_to(e->knocks, &e->realm.listeners[i],
+				       e->realm.listeners[i].address.family);
+}
+
 int engine_adopt(struct engine *e, const struct netns_sockets *sockets)
 {
 	e->inside = (struct listener_config){
@@ -292,7 +335,9 @@ int engine_adopt(struct engine *e, const struct netns_sockets *sockets)
 			return r;
 		l = listener_add(e, &e->inside, (uint16_t)e->config->n_listeners, sockets->tcp[i]);
 		l->inside = true;
+		l->address.family = i == NETNS_V4 ? 4 : 6;
 	}
+	adopt_queue(e, sockets);
 	return datagrams_adopt(e->datagrams, sockets, (uint16_t)e->config->n_listeners,
 			       e->inside.name, e->config->mark);
 }
@@ -322,6 +367,7 @@ int engine_start(struct engine *e)
 	if (r < 0)
 		return r;
 	budget_descriptors(e);
+	knocks_join(e->knocks, &e->realm);
 	for (; e->n_inited < e->n_workers; e->n_inited++) {
 		r = worker_init(&e->workers[e->n_inited], &e->realm, e->n_inited);
 		if (r < 0)
@@ -395,6 +441,7 @@ void engine_free(struct engine *e)
 	for (unsigned int i = 0; i < e->realm.n_listeners; i++)
 		close(e->realm.listeners[i].fd);
 	datagrams_free(e->datagrams);
+	knocks_free(e->knocks);
 	record_writer_free(e->writer);
 	if (e->realm.own_ends)
 		own_ends_done(e->realm.own_ends);

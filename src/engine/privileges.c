@@ -25,6 +25,9 @@ static uint32_t needed_by(const struct config *c)
 		needed |= 1u << PRIVILEGE_MARK;
 	if (has_listener(c, LISTENER_TPROXY))
 		needed |= 1u << PRIVILEGE_TRANSPARENT;
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].honest)
+			needed |= 1u << PRIVILEGE_QUEUE;
 	for (size_t i = 0; i < c->policy->n_rules; i++) {
 		const struct plan *p = &c->policy->rules[i].plan;
 

@@ -12,6 +12,18 @@ static const struct schema_word mode_words[] = {
 	{ 0 },
 };
 
+static const struct schema_word connect_words[] = {
+	{ "early", false },
+	{ "honest", true },
+	{ 0 },
+};
+
+static const struct schema_word full_words[] = {
+	{ "drop", false },
+	{ "early", true },
+	{ 0 },
+};
+
 static const struct schema_word network_words[] = {
 	{ "tcp", NETWORK_TCP },
 	{ "udp", NETWORK_UDP },
@@ -96,6 +108,13 @@ const struct schema_key schema_keys[] = {
 	{ "listeners.sniff", SCHEMA_WORD, SCHEMA_LIST | SCHEMA_OR_FALSE, protocol_words,
 	  .fallback = "[tls, http]",
 	  .text = "in which protocols to look for the name of the server" },
+	{ "listeners.connect", SCHEMA_WORD, 0, connect_words, .fallback = "early",
+	  .text = "when a client is told that it is connected" },
+	{ "listeners.queue", SCHEMA_NUMBER, .min = 0, .max = UINT16_MAX, .fallback = "PORT",
+	  .text = "number of the NFQUEUE that connect: honest reads; PORT is that of the first "
+		  "address" },
+	{ "listeners.when-full", SCHEMA_WORD, 0, full_words, .fallback = "drop",
+	  .text = "what becomes of a client where limits.held-syns wait already" },
 
 	{ "sets", SCHEMA_NAMED,
 	  .text = "named sets of networks or of domain names, for rules and other sets" },
@@ -180,6 +199,9 @@ const struct schema_key schema_keys[] = {
 	{ "limits.sessions-per-client", SCHEMA_NUMBER, .min = 1, .max = 10000000,
 	  .fallback = "4096", INTO(limits.sessions_per_client),
 	  .text = "the same of one ip" },
+	{ "limits.held-syns", SCHEMA_NUMBER, .min = 1, .max = 1000000, .fallback = "4096",
+	  INTO(limits.held_syns),
+	  .text = "connect: honest: clients that wait for their server at once, each listener" },
 	{ "limits.threads", SCHEMA_NUMBER, .min = 0, .max = 1024, .fallback = "0",
 	  INTO(limits.threads),
 	  .text = "threads; 0: one for each processor" },

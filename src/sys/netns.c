@@ -87,7 +87,7 @@ static _Noreturn void exec_command(char *const argv[])
 	_exit(nowhere ? 127 : 126);
 }
 
-static int helper_report(int control)
+static int helper_report(int control, const struct netns_wish *wish)
 {
 	struct report report = { 0 };
 	struct netns_sockets sockets;
@@ -95,7 +95,7 @@ static int helper_report(int control)
 	size_t count = 0;
 	int r;
 
-	report.result = netns_setup(&sockets, report.error, sizeof(report.error));
+	report.result = netns_setup(wish, &sockets, report.error, sizeof(report.error));
 	if (report.result < 0)
 		return fdpass_send(control, &report, sizeof(report), NULL, 0);
 	memcpy(all, &sockets, sizeof(all));
@@ -110,8 +110,8 @@ static int helper_report(int control)
 	return r;
 }
 
-static _Noreturn void helper_main(char *const argv[], int control, pid_t parent,
-				  const struct sigaction *chld)
+static _Noreturn void helper_main(char *const argv[], const struct netns_wish *wish, int control,
+				  pid_t parent, const struct sigaction *chld)
 {
 	char byte;
 	ssize_t n;
@@ -119,7 +119,7 @@ static _Noreturn void helper_main(char *const argv[], int control, pid_t parent,
 	/* The parent may have died before the first line took effect. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(1);
-	if (helper_report(control) < 0)
+	if (helper_report(control, wish) < 0)
 		_exit(1);
 	/* Again: changes of credentials, as by new namespaces, may clear it. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
@@ -155,7 +155,8 @@ static int read_report(int control, struct netns_sockets *ret, char *error, size
 	return 0;
 }
 
-static int fork_helper(struct netns_command *c, char *const argv[])
+static int fork_helper(struct netns_command *c, char *const argv[],
+		       const struct netns_wish *wish)
 {
 	struct sigaction plain = { .sa_handler = SIG_DFL }, chld;
 	pid_t parent = getpid();
@@ -169,7 +170,7 @@ static int fork_helper(struct netns_command *c, char *const argv[])
 	c->pid = _Fork();
 	if (!c->pid) {
 		close(ends[0]);
-		helper_main(argv, ends[1], parent, &chld);
+		helper_main(argv, wish, ends[1], parent, &chld);
 	}
 	close(ends[1]);
 	if (c->pid < 0) {
@@ -182,8 +183,8 @@ static int fork_helper(struct netns_command *c, char *const argv[])
 	return 0;
 }
 
-int netns_command_new(char *const argv[], struct netns_command **ret, struct netns_sockets *sockets,
-		      char *error, size_t error_cap_bytes)
+int netns_command_new(char *const argv[], const struct netns_wish *wish, struct netns_command **ret,
+		      struct netns_sockets *sockets, char *error, size_t error_cap_bytes)
 {
 	struct netns_command *c = NEW0(struct netns_command);
 	int r;
@@ -193,7 +194,7 @@ int netns_command_new(char *const argv[], struct netns_command **ret, struct net
 		return -ENOMEM;
 	}
 	c->control = -1;
-	r = fork_helper(c, argv);
+	r = fork_helper(c, argv, wish);
 	if (r < 0) {
 		snprintf(error, error_cap_bytes, "no process can be started: %s", strerror(-r));
 		free(c);

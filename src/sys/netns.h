@@ -3,6 +3,7 @@
 #define SYS_NETNS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Index of an address family in the arrays below. */
@@ -20,6 +21,8 @@ enum {
  * @reply:	SOCK_RAW/IPPROTO_UDP, transparent, drop-all filter: replies from any address
  * @icmp:	SOCK_RAW/IPPROTO_ICMP(V6), transparent, drop-all filter: port-unreachable from any
  *		address
+ * @queue:	honest connect: NFQUEUE NETNS_QUEUE, to which the command's SYNs go
+ * @raw:	and SOCK_RAW/IPPROTO_RAW, transparent: what they are answered with
  *
  * Non-blocking, close-on-exec; -1 where the host lacks the family.
  */
@@ -28,6 +31,21 @@ struct netns_sockets {
 	int udp[NETNS_FAMILIES];
 	int reply[NETNS_FAMILIES];
 	int icmp[NETNS_FAMILIES];
+	int raw[NETNS_FAMILIES];
+	int queue;
+};
+
+/* The number of the queue within the namespace. */
+#define NETNS_QUEUE 1
+
+/**
+ * struct netns_wish - how a command is to be intercepted
+ * @honest:	hold its SYNs; without a queue for them there is no namespace
+ * @queue_length: how many at once
+ */
+struct netns_wish {
+	bool honest;
+	uint32_t queue_length;
 };
 
 struct netns_command;
@@ -35,6 +53,7 @@ struct netns_command;
 /**
  * netns_command_new() - fork a helper with a network namespace of its own, ready to become @argv
  * @argv:	NULL-terminated; argv[0] is looked up in PATH
+ * @wish:	what is not the same for every command
  * @ret:	the helper, waiting for netns_command_go()
  * @sockets:	descriptors the caller now owns
  * @error:	on failure a sentence for people: what was refused, by what, and the cure
@@ -49,8 +68,8 @@ struct netns_command;
  *
  * Return: 0 or -errno with @error set.
  */
-int netns_command_new(char *const argv[], struct netns_command **ret, struct netns_sockets *sockets,
-		      char *error, size_t error_cap_bytes);
+int netns_command_new(char *const argv[], const struct netns_wish *wish, struct netns_command **ret,
+		      struct netns_sockets *sockets, char *error, size_t error_cap_bytes);
 
 /**
  * netns_command_go() - let the command begin

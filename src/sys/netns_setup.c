@@ -36,8 +36,17 @@
 #include "sys/netns_sockets.h"
 #include "sys/userns.h"
 
+#define HOLD_PRIORITY (-301)	/* before iptables' table raw */
 #define MARK_COMMAND 0x6c696d01 /* sent by the command, to be intercepted */
 #define MARK_OWN 0x6c696d02	/* sent by limpid's sockets in the namespace */
+#define MARK_HELD 0x6c696d03	/* a SYN of the command, on its way through the queue */
+
+/* How a SYN of the command gets into the queue. */
+enum hold {
+	HOLD_NOT,
+	HOLD_BY_NFT,
+	HOLD_BY_MARK, /* nf_tables cannot queue: it marks, and a rule of iptables queues */
+};
 
 /* Where the sentence about a refusal goes. */
 struct complaint {
@@ -215,6 +224,32 @@ static void print_output_chain(FILE *f, const struct netns_host *h)
 	fputs(" } accept\n drop\n}\n", f);
 }
 
+static void print_own_sockets_accept(FILE *f, const struct netns_host *h)
+{
+	fputs(" ip daddr { ", f);
+	print_own_addrs(f, h, 4);
+	fputs(" } socket wildcard <= 1 accept\n ip6 daddr { ", f);
+	print_own_addrs(f, h, 6);
+	fputs(" } socket wildcard <= 1 accept\n", f);
+}
+
+/* Honest connect: a SYN waits here until its server has answered.  Before conntrack. */
+static void print_hold_chain(FILE *f, const struct netns_host *h, enum hold hold)
+{
+	fprintf(f,
+		"chain hold {\n"
+		" type filter hook prerouting priority %d\n"
+		" meta mark != %#x accept\n"
+		" meta l4proto != tcp accept\n"
+		" tcp flags & (fin | syn | rst | ack) != syn accept\n",
+		HOLD_PRIORITY, MARK_COMMAND);
+	print_own_sockets_accept(f, h);
+	if (hold == HOLD_BY_NFT)
+		fprintf(f, " queue num %d bypass\n}\n", NETNS_QUEUE);
+	else
+		fprintf(f, " meta mark set %#x\n}\n", MARK_HELD);
+}
+
 /*
  * "socket wildcard" is 0 or 1 where there is a socket for the packet, bound to one address or
  * to all, and no match where there is none.
@@ -224,14 +259,11 @@ static void print_input_chain(FILE *f, const struct netns_host *h)
 	fprintf(f,
 		"chain input {\n"
 		" type filter hook prerouting priority mangle\n"
-		" meta mark != %#x accept\n"
-		" ip daddr { ",
-		MARK_COMMAND);
-	print_own_addrs(f, h, 4);
-	fputs(" } socket wildcard <= 1 accept\n ip6 daddr { ", f);
-	print_own_addrs(f, h, 6);
+		" meta mark %#x meta mark set %#x\n"
+		" meta mark != %#x accept\n",
+		MARK_HELD, MARK_COMMAND, MARK_COMMAND);
+	print_own_sockets_accept(f, h);
 	fprintf(f,
-		" } socket wildcard <= 1 accept\n"
 		" meta nfproto ipv4 meta l4proto { tcp, udp } tproxy ip to %s:%d accept\n"
 		" meta nfproto ipv6 meta l4proto { tcp, udp } tproxy ip6 to [%s]:%d accept\n"
 		"}\n",
@@ -239,7 +271,7 @@ static void print_input_chain(FILE *f, const struct netns_host *h)
 }
 
 /* Return: the rules in nft's language, to be freed, or NULL. */
-static char *print_rules(const struct netns_host *h)
+static char *print_rules(const struct netns_host *h, enum hold hold)
 {
 	char *script = NULL;
 	size_t len;
@@ -249,6 +281,8 @@ static char *print_rules(const struct netns_host *h)
 		return NULL;
 	fputs("table inet limpid {\n", f);
 	print_output_chain(f, h);
+	if (hold != HOLD_NOT)
+		print_hold_chain(f, h, hold);
 	print_input_chain(f, h);
 	fputs("}\n", f);
 	if (fclose(f)) {
@@ -258,36 +292,47 @@ static char *print_rules(const struct netns_host *h)
 	return script;
 }
 
-static int begin_nft(const struct complaint *c, const char *script, struct command *nft)
+static int begin_program(const struct complaint *c, const char *line, const char *input,
+			 struct command *program)
 {
-	int r = command_begin(nft, "nft -f -", script);
+	int r = command_begin(program, line, input), name = (int)strcspn(line, " ");
 
 	if (r == -ENOENT)
 		return refused(c, r,
-			       "the program nft was not found in PATH, /usr/sbin or /sbin; cure: "
-			       "install the package nftables");
-	return r < 0 ? refused(c, r, "the program nft cannot be run: %s", strerror(-r)) : 0;
+			       "the program %.*s was not found in PATH, /usr/sbin or /sbin; cure: "
+			       "install the package %s",
+			       name, line, line[0] == 'n' ? "nftables" : "iptables");
+	return r < 0 ? refused(c, r, "the program %.*s cannot be run: %s", name, line, strerror(-r))
+		     : 0;
 }
 
-static int begin_rules(const struct complaint *c, const struct netns_host *h, struct command *nft)
+/* The same with the capability that it needs. */
+static int begin_capable(const struct complaint *c, const char *line, const char *input,
+			 struct command *program)
 {
-	_cleanup_free_ char *script = print_rules(h);
 	struct capabilities before;
 	int r, back;
 
-	if (!script)
-		return refused(c, -ENOMEM, "out of memory");
 	/* Root's programs have all of root's capabilities anyway. */
 	if (!geteuid() || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_ADMIN, 0, 0) == 1)
-		return begin_nft(c, script, nft);
+		return begin_program(c, line, input, program);
 	r = lend_net_admin(&before);
 	if (r < 0)
 		return refused_namespace(c, r, "the use of capabilities was");
-	r = begin_nft(c, script, nft);
+	r = begin_program(c, line, input, program);
 	back = take_back(&before);
 	return back < 0 && !r
 		       ? refused(c, back, "a capability cannot be dropped: %s", strerror(-back))
 		       : r;
+}
+
+static int begin_rules(const struct complaint *c, const struct netns_host *h, enum hold hold,
+		       struct command *nft)
+{
+	_cleanup_free_ char *script = print_rules(h, hold);
+
+	return script ? begin_capable(c, "nft -f -", script, nft)
+		      : refused(c, -ENOMEM, "out of memory");
 }
 
 static int end_rules(const struct complaint *c, struct command *nft)
@@ -302,8 +347,44 @@ static int end_rules(const struct complaint *c, struct command *nft)
 		     : 0;
 }
 
+static int queue_rule(const struct complaint *c, const char *program)
+{
+	struct command iptables;
+	char line[128], said[256];
+	int r;
+
+	snprintf(line, sizeof(line),
+		 "%s -t raw -A PREROUTING -m mark --mark %#x -j NFQUEUE --queue-num %d "
+		 "--queue-bypass",
+		 program, MARK_HELD, NETNS_QUEUE);
+	r = begin_capable(c, line, NULL, &iptables);
+	if (r < 0)
+		return r;
+	r = command_end(&iptables, said, sizeof(said));
+	return r < 0 ? refused(c, r,
+			       "the kernel cannot hold a SYN (it needs nft_queue, or xt_NFQUEUE for "
+			       "iptables): %s",
+			       said[0] ? said : "iptables gave no reason")
+		     : 0;
+}
+
+/* nft could not do all of it; is the queue what it lacks? */
+static int end_rules_marking(const struct complaint *c, const struct netns_host *h)
+{
+	struct command nft;
+	int r = begin_rules(c, h, HOLD_BY_MARK, &nft);
+
+	if (!r)
+		r = end_rules(c, &nft);
+	if (!r)
+		r = queue_rule(c, "iptables");
+	if (!r && h->has_v6)
+		r = queue_rule(c, "ip6tables");
+	return r;
+}
+
 static int setup_inside(const struct complaint *c, const struct netns_host *h,
-			struct netns_sockets *ret)
+			const struct netns_wish *wish, struct netns_sockets *ret)
 {
 	struct netns_sockets s;
 	const char *what = "";
@@ -314,7 +395,7 @@ static int setup_inside(const struct complaint *c, const struct netns_host *h,
 	if (r < 0)
 		return refused(c, r, "%s was refused in the new network namespace: %s", what,
 			       strerror(-r));
-	r = netns_sockets_make(h->has_v6, MARK_OWN, &s, &what);
+	r = netns_sockets_make(h->has_v6, wish, MARK_OWN, &s, &what);
 	if (r < 0)
 		return refused(c, r, "%s was refused in the new network namespace: %s", what,
 			       strerror(-r));
@@ -322,7 +403,8 @@ static int setup_inside(const struct complaint *c, const struct netns_host *h,
 	return 0;
 }
 
-int netns_setup(struct netns_sockets *ret, char *error, size_t error_cap_bytes)
+int netns_setup(const struct netns_wish *wish, struct netns_sockets *ret, char *error,
+		size_t error_cap_bytes)
 {
 	struct complaint c = { .text = error, .cap_bytes = error_cap_bytes };
 	_cleanup_free_ struct netns_host *host = NEW0(struct netns_host);
@@ -339,10 +421,10 @@ int netns_setup(struct netns_sockets *ret, char *error, size_t error_cap_bytes)
 	r = enter(&c, with_user);
 	if (r < 0)
 		return r;
-	r = begin_rules(&c, host, &nft);
+	r = begin_rules(&c, host, wish->honest ? HOLD_BY_NFT : HOLD_NOT, &nft);
 	if (r < 0)
 		return r;
-	r = setup_inside(&c, host, &s);
+	r = setup_inside(&c, host, wish, &s);
 	if (r < 0) {
 		struct complaint unheard = { .text = (char[8]){ 0 }, .cap_bytes = 8 };
 
@@ -350,6 +432,8 @@ int netns_setup(struct netns_sockets *ret, char *error, size_t error_cap_bytes)
 		return r;
 	}
 	rules = end_rules(&c, &nft);
+	if (rules == -EPROTO && wish->honest)
+		rules = end_rules_marking(&c, host);
 	if (rules < 0) {
 		netns_sockets_close(&s);
 		return rules;

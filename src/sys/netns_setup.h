@@ -14,6 +14,7 @@
  *
  * Return: 0 or -errno with @error set.
  */
-int netns_setup(struct netns_sockets *ret, char *error, size_t error_cap_bytes);
+int netns_setup(const struct netns_wish *wish, struct netns_sockets *ret, char *error,
+		size_t error_cap_bytes);
 
 #endif

@@ -4,14 +4,18 @@
 #include <linux/filter.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "sys/ip_raw.h"
 #include "sys/netns_sockets.h"
+#include "sys/nfqueue.h"
 
 #define BACKLOG 4096
+#define NETNS_QUEUE_HEAD 128 /* of a SYN: all that can be */
 
 #ifndef IPV6_RECVORIGDSTADDR
 #define IPV6_RECVORIGDSTADDR 74 /* linux/in6.h */
@@ -138,14 +142,35 @@ static int open_family(struct netns_sockets *s, int i, uint32_t mark, const char
 	return r;
 }
 
-int netns_sockets_make(bool with_v6, uint32_t mark, struct netns_sockets *ret,
-		       const char **ret_what)
+/* What a held SYN needs: enough of each packet to answer it, and something to answer with. */
+static int open_queue(struct netns_sockets *s, bool with_v6, const struct netns_wish *wish,
+		      uint32_t mark, const char **ret_what)
 {
-	struct netns_sockets s = { { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 } };
-	int r = open_family(&s, NETNS_V4, mark, ret_what);
+	*ret_what = "a queue for held SYNs (nfnetlink_queue)";
+	s->queue = nfqueue_open(NETNS_QUEUE, NETNS_QUEUE_HEAD, wish->queue_length, true);
+	if (s->queue < 0)
+		return s->queue;
+	*ret_what = "a raw IP socket";
+	s->raw[NETNS_V4] = ip_raw_open(4, mark);
+	if (s->raw[NETNS_V4] >= 0 && with_v6)
+		s->raw[NETNS_V6] = ip_raw_open(6, mark);
+	if (s->raw[NETNS_V4] < 0)
+		return s->raw[NETNS_V4];
+	return with_v6 && s->raw[NETNS_V6] < 0 ? s->raw[NETNS_V6] : 0;
+}
 
+int netns_sockets_make(bool with_v6, const struct netns_wish *wish, uint32_t mark,
+		       struct netns_sockets *ret, const char **ret_what)
+{
+	struct netns_sockets s;
+	int r;
+
+	memset(&s, 0xff, sizeof(s)); /* all of them -1 */
+	r = open_family(&s, NETNS_V4, mark, ret_what);
 	if (!r && with_v6)
 		r = open_family(&s, NETNS_V6, mark, ret_what);
+	if (!r && wish->honest)
+		r = open_queue(&s, with_v6, wish, mark, ret_what);
 	if (r < 0) {
 		netns_sockets_close(&s);
 		return r;
@@ -156,13 +181,11 @@ int netns_sockets_make(bool with_v6, uint32_t mark, struct netns_sockets *ret,
 
 void netns_sockets_close(struct netns_sockets *s)
 {
-	for (int i = 0; i < NETNS_FAMILIES; i++) {
-		int *fds[] = { &s->tcp[i], &s->udp[i], &s->reply[i], &s->icmp[i] };
+	int *fds = (int *)s;
 
-		for (size_t k = 0; k < ARRAY_SIZE(fds); k++) {
-			if (*fds[k] >= 0)
-				close(*fds[k]);
-			*fds[k] = -1;
-		}
+	for (size_t i = 0; i < sizeof(*s) / sizeof(int); i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
 	}
 }

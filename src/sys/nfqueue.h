@@ -40,8 +40,8 @@ void nfqueue_batch_free(struct nfqueue_batch *b);
  * @length:	packets that may wait at once
  * @open:	what does not fit in passes, else it is dropped
  *
- * Return: a non-blocking descriptor; -EPERM without CAP_NET_ADMIN; -EBUSY: somebody else reads
- * it; -EINVAL or -EOPNOTSUPP: a kernel without nfnetlink_queue; or another -errno.
+ * Return: a non-blocking descriptor; -EPERM without CAP_NET_ADMIN, or if somebody else reads it;
+ * -EINVAL or -EOPNOTSUPP: a kernel without nfnetlink_queue; or another -errno.
  */
 int nfqueue_open(uint16_t number, uint32_t head_bytes, uint32_t length, bool open);
 

@@ -176,7 +176,7 @@ def test_without_privileges_strict_refuses(lab, serve, family, dial_port):
 
 
 # --- clients on the proxy's own host ----------------------------------------------------------
-LOCAL_ORIGIN = """
+LOCAL_ORIGIN = r"""
 table inet local_origin {
 	chain output {
 		type route hook output priority mangle;
@@ -185,8 +185,10 @@ table inet local_origin {
 	}
 	chain prerouting {
 		type filter hook prerouting priority mangle;
-		iifname lo meta mark 1 meta nfproto ipv4 meta l4proto tcp tproxy ip to 127.0.0.1:50080 accept
-		iifname lo meta mark 1 meta nfproto ipv6 meta l4proto tcp tproxy ip6 to [::1]:50080 accept
+		iifname lo meta mark 1 meta nfproto ipv4 meta l4proto tcp \
+			tproxy ip to 127.0.0.1:50080 accept
+		iifname lo meta mark 1 meta nfproto ipv6 meta l4proto tcp \
+			tproxy ip6 to [::1]:50080 accept
 	}
 }
 """

@@ -104,7 +104,8 @@ static void try_run(struct host *h)
 	char said[512];
 
 	h->run_asked = true;
-	if (netns_command_new(argv, &command, &sockets, said, sizeof(said)) < 0) {
+	if (netns_command_new(argv, &(struct netns_wish){ 0 }, &command, &sockets, said,
+			      sizeof(said)) < 0) {
 		h->run_said = strdup(said);
 		return;
 	}
