@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from lab import configs
+from lab.bare import Bare
 from lab.certificate import TlsPair
 from lab.limpid import Limpid, binary, check_stderr
 from lab.topology import Lab, Way
@@ -131,3 +132,31 @@ def mode(request):
 def tls_pair(tmp_path_factory):
     """A server's and a client's context around a throw-away certificate."""
     return TlsPair(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(bare, config, ...): a running limpid of its own; ended and checked at the end."""
+    running = []
+
+    def begin(bare, config, workdir=None, options=(), **more):
+        # Who has changed its user cannot be traced, not even by its own sanitizer.
+        if "--user" in options:
+            more["prefix"] = ["env", "ASAN_OPTIONS=detect_leaks=0"]
+        limpid = Limpid(bare.proxy, config, workdir or tmp_path / "limpid", options=options,
+                        **more)
+        running.append(limpid)
+        return limpid
+
+    yield begin
+    for limpid in running:
+        check_stderr(limpid.stderr())
+        if limpid.process.returncode is None:
+            limpid.stop()
+
+
+@pytest.fixture
+def bare():
+    row = Bare()
+    yield row
+    row.close()

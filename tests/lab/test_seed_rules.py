@@ -1,120 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules that are printed in well-known documents, to the letter, and limpid behind them.
 
-Only lines that were too long are folded."""
-import os
+Only lines that were too long are folded.
+"""
 import pathlib
-import shutil
-import signal
 import socket
 import struct
 import subprocess
-import tempfile
 
 import pytest
 
-from lab.bare import CLIENT, FAMILY, PROXY_FAR, SERVER, Bare
-from lab.limpid import Limpid, binary, check_stderr
-from lab.sock import Background, eventually, pattern, read_exactly, read_to_end, read_to_reset
+from lab.bare import CLIENT, FAMILY, PROXY_FAR, SERVER, Bare, talk
+from lab.limpid import binary
+from lab.printed import OWN, SMITHPROXY, USER, intercepted, left_alone, rules
+from lab.sock import read_exactly
 
-USER = 1000
-NOBODY = 65534
-CAP_NET_RAW = 1 << 13
 BUILD = pathlib.Path(binary()).resolve().parent
 
 
-def rules(text, family):
-    """A document's commands; for IPv6 the same ones by their other names."""
-    if family == 4:
-        return text
-    for four, six in (("iptables ", "ip6tables "), ("ip rule", "ip -6 rule"),
-                      ("ip route", "ip -6 route"), ("0.0.0.0/0", "::/0"), ("127.0.0.1", "::1")):
-        text = text.replace(four, six)
-    return text
-
-
-@pytest.fixture
-def start(tmp_path):
-    """start(bare, config, ...): a running limpid; ended and checked at the end."""
-    running = []
-
-    def begin(bare, config, workdir=None, **more):
-        limpid = Limpid(bare.proxy, config, workdir or tmp_path / "limpid", **more)
-        running.append(limpid)
-        return limpid
-
-    yield begin
-    for limpid in running:
-        check_stderr(limpid.stderr())
-        if limpid.process.returncode is None:
-            limpid.stop()
-
-
-@pytest.fixture
-def bare():
-    row = Bare()
-    yield row
-    row.close()
-
-
-def talk(client, server, n_bytes=200_000):
-    """Bytes both ways, and an orderly end both ways."""
-    up = Background(lambda: (client.sendall(pattern(n_bytes)), client.shutdown(socket.SHUT_WR)))
-    assert read_to_end(server) == pattern(n_bytes)
-    up.result()
-    server.sendall(pattern(n_bytes, 2))
-    server.close()
-    assert read_to_end(client) == pattern(n_bytes, 2)
-    client.close()
-
-
 # --- smithproxy: what this host sends, except root's ------------------------------------------
-SMITHPROXY = """
-iptables -t nat -A OUTPUT -p tcp -d 0.0.0.0/0 --dport 80 \\
-  -j REDIRECT --to-port 51080 -m owner ! --uid-owner root
-iptables -t nat -A OUTPUT -p tcp -d 0.0.0.0/0 --dport 443 \\
-  -j REDIRECT --to-port 51443 -m owner ! --uid-owner root
-"""
-
-REDIRECT = """
-listeners:
-  - { name: plain, mode: redirect, address: ["127.0.0.1:51080", "[::1]:51080"] }
-  - { name: tls, mode: redirect, address: ["127.0.0.1:51443", "[::1]:51443"] }
-rules: [ { name: all, action: accept, source: SOURCE } ]
-record: { flows: { file: "@FLOWS@" } }
-"""
-OWN = REDIRECT.replace("SOURCE", "own")
-
-
-def intercepted(bare, limpid, family, port, listener_name):
-    """A connection of a user's goes through limpid, once."""
-    listener = bare.listen(family, port)
-    client = bare.connect(bare.proxy, family, port, USER)
-    server = bare.accept(listener)
-    name = client.getsockname()
-    assert server.getpeername()[0] == PROXY_FAR[family]
-    assert server.getpeername()[1] != name[1]
-    talk(client, server)
-    listener.close()
-    r = limpid.records.of(name)
-    assert (r["limpid"]["listener"], r["limpid"]["why"]) == (listener_name, "finished")
-    assert (r["dest_ip"], r["dest_port"]) == (SERVER[family], port)
-
-
-def left_alone(bare, family, port):
-    """A connection of root's reaches the server as it is."""
-    listener = bare.listen(family, port)
-    client = bare.connect(bare.proxy, family, port)
-    server = bare.accept(listener)
-    assert server.getpeername()[:2] == client.getsockname()[:2]
-    talk(client, server, 1000)
-    listener.close()
-
-
 @pytest.mark.parametrize("options", [(), ("--user", "nobody")], ids=["root", "nobody"])
 def test_smithproxy(bare, start, family, options):
     """Users' connections are taken, root's and limpid's own are not, whoever limpid is."""
-    limpid = start(bare, OWN, options=options, prefix=no_leak_check(options))
+    limpid = start(bare, OWN, options=options)
     bare.shell(rules(SMITHPROXY, family))
     intercepted(bare, limpid, family, 80, "plain")
     intercepted(bare, limpid, family, 443, "tls")
@@ -124,16 +32,10 @@ def test_smithproxy(bare, start, family, options):
     assert limpid.stderr().count("Accept") == 2
 
 
-def no_leak_check(options):
-    """Who has changed its user cannot be traced, not even by its own sanitizer."""
-    return ["env", "ASAN_OPTIONS=detect_leaks=0"] if options else []
-
-
 @pytest.mark.tsan
 def test_many_sockets_by_the_maker(bare, start, family):
     """More connections at once than one batch of sockets holds, in two threads."""
-    start(bare, OWN + "limits: { threads: 2 }\n", options=("--user", "nobody"),
-          prefix=no_leak_check("nobody"))
+    start(bare, OWN + "limits: { threads: 2 }\n", options=("--user", "nobody"))
     bare.shell(rules(SMITHPROXY, family))
     listener = bare.listen(family, 80)
     clients = {}
@@ -144,193 +46,6 @@ def test_many_sockets_by_the_maker(bare, start, family):
         server = bare.accept(listener)
         i = server.recv(1)[0]
         talk(clients[i], server, 1000)
-
-
-# --- privileges -------------------------------------------------------------------------------
-def status(path):
-    with open(path / "status", encoding="ascii") as f:
-        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-        return [int(word) for word in f.read().split()]
-
-
-def is_gone(pid):
-    return not os.path.exists(f"/proc/{pid}")
-
-
-def test_user_has_nothing_that_is_not_needed(bare, start):
-    """Every thread: ids, groups, capabilities, no way back."""
-    limpid = start(bare, OWN, options=("--user", "nobody"), prefix=no_leak_check("nobody"))
-    for task in pathlib.Path(f"/proc/{limpid.pid}/task").iterdir():
-        found = status(task)
-        assert set(found["Uid"].split()) == set(found["Gid"].split()) == {str(NOBODY)}
-        assert set(found["Groups"].split()) <= {str(NOBODY)}
-        for name in ("CapPrm", "CapEff", "CapBnd"):
-            assert int(found[name], 16) == CAP_NET_RAW, name
-        assert int(found["CapInh"], 16) == int(found["CapAmb"], 16) == 0
-        assert found["NoNewPrivs"] == "1"
-
-
-def test_user_without_mark_needs_no_capability(bare, start):
-    limpid = start(bare, OWN + "firewall: { mark: 0 }\n", options=("--user", "nobody"),
-                   prefix=no_leak_check("nobody"))
-    assert int(status(pathlib.Path(f"/proc/{limpid.pid}"))["CapPrm"], 16) == 0
-    bare.shell(SMITHPROXY)
-    intercepted(bare, limpid, 4, 80, "plain")
-
-
-def test_socket_maker_is_root_and_nothing_else(bare, start):
-    limpid = start(bare, OWN, options=("--user", "nobody"), prefix=no_leak_check("nobody"))
-    maker, = children(limpid.pid)
-    found = status(pathlib.Path(f"/proc/{maker}"))
-    assert set(found["Uid"].split()) == {"0"}
-    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-        assert int(found[name], 16) == 0, name
-    assert found["NoNewPrivs"] == "1"
-    assert os.listdir(f"/proc/{maker}/fd") == ["0"]
-    limpid.stop()
-    eventually(lambda: is_gone(maker), "the socket maker ends with limpid")
-
-
-def test_socket_maker_dies_with_limpid(bare, start):
-    limpid = start(bare, OWN, options=("--user", "nobody"), prefix=no_leak_check("nobody"))
-    maker, = children(limpid.pid)
-    limpid.kill()
-    eventually(lambda: is_gone(maker), "the socket maker dies with limpid")
-
-
-def test_no_socket_maker_where_it_is_not_needed(bare, start):
-    """Neither as root nor where nothing is redirected."""
-    limpid = start(bare, OWN)
-    assert children(limpid.pid) == []
-    limpid.stop()
-    limpid = start(bare, OWN.replace("redirect", "tproxy"), options=("--user", "nobody"),
-                   prefix=no_leak_check("nobody"))
-    assert children(limpid.pid) == []
-
-
-@pytest.mark.parametrize("user, said", [("no-such-user", "there is no user 'no-such-user'")])
-def test_user_that_cannot_be(bare, tmp_path, user, said):
-    path = tmp_path / "limpid.yaml"
-    path.write_text(OWN.replace("@FLOWS@", str(tmp_path / "flows")), encoding="ascii")
-    with bare.proxy.enter():
-        done = subprocess.run([binary(), "serve", "--config", path, "--user", user],
-                              capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 1
-    assert said in done.stderr
-
-
-# --- loops ------------------------------------------------------------------------------------
-@pytest.fixture
-def folder_of_nobody():
-    """A folder that nobody may write, with the program in it: the build's may be closed."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o755)
-        shutil.copy(binary(), name + "/limpid")
-        work = pathlib.Path(name, "work")
-        work.mkdir()
-        os.chown(work, NOBODY, NOBODY)
-        yield pathlib.Path(name)
-
-
-AS_NOBODY = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--inh-caps",
-             "+net_raw", "--ambient-caps", "+net_raw", "--pdeathsig", "KILL", "--"]
-
-
-def reset_at_once(bare, family):
-    """A user's connection ends in RST, perhaps before connect() is back; its own address."""
-    client = bare.socket(bare.proxy, family, USER)
-    client.bind((PROXY_FAR[family], 0))
-    name = client.getsockname()[:2]
-    try:
-        client.connect((SERVER[family], 80))
-    except ConnectionResetError:
-        return name
-    assert read_to_reset(client) == b""
-    return name
-
-
-def loops(bare, limpid, family, n=25):
-    """Every connection comes back to limpid: each ends at once, and none makes more of them."""
-    baseline = limpid.descriptors()
-    names = {reset_at_once(bare, family) for _ in range(n)}
-
-    def mine():
-        return {(r["src_ip"], r["src_port"]) for r in limpid.records.poll()} & names
-
-    eventually(lambda: mine() == names, "each client has its record")
-    records = limpid.records.wait(lambda r: True, count=2 * n)
-    assert {r["limpid"]["why"] for r in records} == {"loop"}
-    eventually(lambda: limpid.descriptors() <= baseline, "descriptors come back")
-    assert len(limpid.records.poll()) == 2 * n, "it goes round"
-    assert limpid.stderr().count("came back to it") == 1
-    assert "0x6c70 (firewall.mark)" in limpid.stderr()
-
-
-@pytest.mark.tsan
-@pytest.mark.parametrize("source", ["own", "keep-address", "keep"])
-def test_loop_ends_at_once(folder_of_nobody, bare, start, family, source):
-    """limpid as another user than the one that the rules except."""
-    limpid = start(bare, REDIRECT.replace("SOURCE", source), folder_of_nobody / "work",
-                   prefix=AS_NOBODY, program=folder_of_nobody / "limpid")
-    bare.shell(rules(SMITHPROXY, family))
-    loops(bare, limpid, family)
-
-
-def test_loop_of_a_server_that_speaks_first(folder_of_nobody, bare, start):
-    """Nobody says a word, and policy waits for the name: the loop is found all the same."""
-    named = OWN.replace("rules: [", "rules: [ { name: web, match: { domain: a.test }, "
-                        "action: accept }, ") + "timeouts: { sniff: 300ms }\n"
-    limpid = start(bare, named, folder_of_nobody / "work", prefix=AS_NOBODY,
-                   program=folder_of_nobody / "limpid")
-    bare.shell(SMITHPROXY)
-    loops(bare, limpid, 4, 3)
-
-
-def test_loop_by_tproxy(bare, start):
-    """What this host sends is turned round to a tproxy listener, and limpid is not excepted."""
-    limpid = start(bare, OWN.replace("redirect", "tproxy"))
-    bare.proxy.ip("rule add fwmark 1 lookup 100\nroute add local default dev lo table 100")
-    bare.proxy.nft("""
-table ip turn {
-	chain out {
-		type route hook output priority mangle;
-		ip daddr 10.78.2.2 tcp dport 80 meta mark set 1
-	}
-	chain pre {
-		type filter hook prerouting priority mangle;
-		iif lo meta mark 1 tcp dport 80 tproxy to 127.0.0.1:51080 accept
-	}
-}
-""")
-    loops(bare, limpid, 4)
-
-
-def test_without_socket_maker_it_is_a_loop(bare, start):
-    """The maker is killed: said, and what is dialled now is taken by the rules, and refused."""
-    limpid = start(bare, OWN, options=("--user", "nobody"), prefix=no_leak_check("nobody"))
-    bare.shell(SMITHPROXY)
-    intercepted(bare, limpid, 4, 443, "tls")
-    os.kill(children(limpid.pid)[0], signal.SIGKILL)
-
-    def came_back():
-        client = bare.socket(bare.proxy, 4, USER)
-        try:
-            client.connect((SERVER[4], 80))
-            server = bare.accept(listener)
-        except (TimeoutError, ConnectionResetError):
-            return True
-        talk(client, server, 1000)
-        return False
-
-    listener = bare.listen(4, 80)
-    listener.settimeout(0.5)
-    eventually(came_back, "sockets that were in stock have been used")
-    assert "process that makes sockets is gone" in limpid.stderr()
-    assert limpid.records.wait(lambda r: r["limpid"]["why"] == "loop")
 
 
 # --- "Linux transparent proxy support" --------------------------------------------------------

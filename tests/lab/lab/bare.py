@@ -10,6 +10,7 @@ import socket
 
 from . import sock
 from .netns import Namespace
+from .sock import Background, pattern, read_to_end
 from .topology import SYSCTL
 
 CLIENT = {4: "10.78.1.2", 6: "fd78:1::2"}
@@ -69,6 +70,13 @@ class Bare:
         self.sockets.append(s)
         return s
 
+    def udp(self, namespace, family):
+        with namespace.enter():
+            s = socket.socket(FAMILY[family], socket.SOCK_DGRAM)
+        s.settimeout(sock.DEADLINE_S)
+        self.sockets.append(s)
+        return s
+
     def listen(self, family, port):
         s = self.socket(self.server, family)
         s.bind((SERVER[family], port))
@@ -91,3 +99,14 @@ class Bare:
             s.close()
         for ns in (self.client, self.proxy, self.server):
             ns.close()
+
+
+def talk(client, server, n_bytes=200_000):
+    """Bytes both ways, and an orderly end both ways."""
+    up = Background(lambda: (client.sendall(pattern(n_bytes)), client.shutdown(socket.SHUT_WR)))
+    assert read_to_end(server) == pattern(n_bytes)
+    up.result()
+    server.sendall(pattern(n_bytes, 2))
+    server.close()
+    assert read_to_end(client) == pattern(n_bytes, 2)
+    client.close()
