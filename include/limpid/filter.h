@@ -52,8 +52,9 @@ enum limpid_verdict {
  *		shown the flow, LIMPID_DECLINE, or a negative errno, which ends the flow.  NULL:
  *		takes every flow and has no state
  * @data:	@len bytes in @direction.  @end: that side has ended its half in order, nothing
- *		follows; said once for each direction, with @len 0 or with what was held.  It is
- *		not said when the connection breaks.  @out is for LIMPID_REPLACE, at the end, too
+ *		follows; said once for each direction, with what is held or was said by another
+ *		interceptor at its end, mostly with @len 0.  It is not said when the connection
+ *		breaks.  @out is for LIMPID_REPLACE, at the end, too
  * @close:	once for each @open that returned 0, when the interceptor has left or the flow has
  *		ended (then limpid_flow_why() says why).  NULL: nothing to release
  *
