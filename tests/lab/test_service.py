@@ -17,17 +17,18 @@ from lab import configs, confined
 from lab.limpid import REPO, Limpid, binary, sanitized
 from lab.netns import Namespace
 from lab.sock import Background, eventually, pattern, read_exactly, read_to_end
-from lab.topology import OFFLOAD_PORT, Way
+from lab.topology import OFFLOAD_PORT, SERVER, Way
 
-UNIT = REPO / "packaging/systemd/limpid.service.in"
+UNITS = REPO / "packaging/systemd"
+UNIT = UNITS / "limpid.service.in"
 # The configuration that is installed; only its records go elsewhere.
 FIRST = (REPO / "packaging/limpid.yaml").read_text().replace("/var/log/limpid/flows.json",
                                                               "@FLOWS@")
 
 
-def exchange(way, up_bytes=3_000_000):
+def exchange(way, listener=None, port=None, up_bytes=3_000_000):
     """A connection through limpid, with enough bytes for each way of moving them."""
-    client, server = way.pair()
+    client, server = way.pair(listener, port=port)
     name = client.getsockname()
     sender = Background(client.sendall, pattern(up_bytes))
     assert read_exactly(server, up_bytes) == pattern(up_bytes)
@@ -45,6 +46,43 @@ def test_first_configuration_serves_routed_and_redirected(lab, serve, mode, fami
     record = limpid.records.of(exchange(Way(lab, mode, family)))
     assert record["limpid"]["rule"] == "all"
     assert record["limpid"]["listener"] == {"tproxy": "routed", "redirect": "local"}[mode]
+
+
+@pytest.fixture
+def firewall(lab, tmp_path):
+    """firewall("up"), as the unit of the firewall may run it; down in the end."""
+    config = tmp_path / "limpid.yaml"
+    config.write_text(FIRST.replace("@FLOWS@", "/dev/null"))
+    may = () if sanitized() else confined.prefix(UNITS / "limpid-firewall.service.in", "root")
+
+    def run(verb):
+        lab.proxy.run(*may, binary(), "firewall", verb, "--config", config)
+
+    yield run
+    run("down")
+
+
+def test_first_configuration_and_its_firewall(lab, serve, firewall, family):
+    """Ports 80 and 443, of others and of this host; the rest goes by."""
+    limpid = serve(FIRST)
+    routed = Way(lab, "routed", family)
+    firewall("up")
+    for port, suffix in (80, ""), (443, "-tls"):
+        listener = routed.listen(port)
+        record = limpid.records.of(exchange(routed, listener, port))
+        assert record["limpid"]["listener"] == "routed" + suffix
+        client = lab.socket(lab.proxy, family)
+        client.connect((SERVER[family], port))
+        name = client.getsockname()
+        lab.accept(listener).close()
+        client.close()
+        assert limpid.records.of(name)["limpid"]["listener"] == "local" + suffix
+    seen = len(limpid.records.poll())
+    exchange(routed, routed.listen(22), 22)
+    firewall("down")
+    lab.close_sockets()
+    exchange(routed, routed.listen(80), 80)
+    assert len(limpid.records.poll()) == seen
 
 
 def test_configuration_of_the_host_is_read_unless_another_is_named():

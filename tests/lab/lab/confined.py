@@ -83,15 +83,20 @@ def confine(unit):
         sys.exit(f"confined: {os.strerror(ctypes.get_errno())}")
 
 
+def capabilities(unit, key):
+    """For setpriv: none but those of a line."""
+    words = " ".join(values(unit, key)).split()
+    return "-all" + "".join(f",+{word.removeprefix('CAP_').lower()}" for word in words)
+
+
 def prefix(unit, user):
     """The words that, before a command, confine it."""
-    caps = "-all" + "".join(",+" + word.removeprefix("CAP_").lower()
-                            for word in " ".join(values(unit, "AmbientCapabilities")).split())
-    assert values(unit, "AmbientCapabilities") == values(unit, "CapabilityBoundingSet")
     ids = pwd.getpwnam(user)
+    ambient = capabilities(unit, "AmbientCapabilities")
     return ("setpriv", "--pdeathsig", "KILL", f"--reuid={ids.pw_uid}", f"--regid={ids.pw_gid}",
-            "--clear-groups", f"--inh-caps={caps}", f"--ambient-caps={caps}",
-            f"--bounding-set={caps}", "--", "/usr/bin/python3", __file__, str(unit))
+            "--clear-groups", f"--inh-caps={ambient}", f"--ambient-caps={ambient}",
+            f"--bounding-set={capabilities(unit, 'CapabilityBoundingSet')}", "--",
+            "/usr/bin/python3", __file__, str(unit))
 
 
 if __name__ == "__main__":
