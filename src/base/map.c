@@ -45,6 +45,24 @@ uint64_t map_hash_addr(const struct map *m, const struct addr *a, uint64_t extra
 	return mix(lo ^ rest ^ k0, m->seed ^ k1 ^ (lo << 1));
 }
 
+uint64_t map_hash_text(const struct map *m, const char *text, uint64_t extra)
+{
+	const uint64_t k0 = 0x9e3779b97f4a7c15, k1 = 0xd6e8feb86659fd93;
+	size_t len = strlen(text);
+	uint64_t h = mix(m->seed ^ k0, extra ^ len ^ k1), word;
+
+	for (; len; text += sizeof(word), len -= sizeof(word)) {
+		word = 0;
+		if (len <= sizeof(word)) {
+			memcpy(&word, text, len);
+			return mix(h ^ word, m->seed ^ k1);
+		}
+		memcpy(&word, text, sizeof(word));
+		h = mix(h ^ word, m->seed ^ k0 ^ (h << 1));
+	}
+	return h;
+}
+
 static int map_resize(struct map *m, size_t n_slots)
 {
 	struct map_node **slots = calloc(n_slots, sizeof(struct map_node *));

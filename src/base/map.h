@@ -46,6 +46,8 @@ void map_done(struct map *m); /* the nodes are the caller's business */
  */
 uint64_t map_hash_addr(const struct map *m, const struct addr *a, uint64_t extra);
 
+uint64_t map_hash_text(const struct map *m, const char *text, uint64_t extra);
+
 /* Return: 0, or -ENOMEM. */
 int map_add(struct map *m, struct map_node *n, uint64_t hash);
 void map_del(struct map *m, struct map_node *n); /* @n is in @m */

@@ -100,6 +100,18 @@ int loop_unwatch(struct loop *l, struct watch *w, int fd)
 	return epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, fd, NULL) < 0 ? -errno : 0;
 }
 
+int loop_watch_foreign(struct loop *l, struct watch *w, int fd, bool readable, bool writable)
+{
+	struct epoll_event ev = { .data.ptr = w };
+
+	if (!readable && !writable)
+		return loop_unwatch(l, w, fd);
+	ev.events = (readable ? (uint32_t)EPOLLIN : 0) | (writable ? (uint32_t)EPOLLOUT : 0);
+	if (!epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, fd, &ev))
+		return 0;
+	return errno == ENOENT ? watch_add(l, w, fd, ev.events) : -errno;
+}
+
 void loop_forget(struct loop *l, const struct watch *w)
 {
 	struct epoll_event *ev = l->events;

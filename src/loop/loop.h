@@ -77,6 +77,10 @@ int loop_watch(struct loop *l, struct watch *w, int fd);
 int loop_watch_level(struct loop *l, struct watch *w, int fd, bool exclusive);
 int loop_unwatch(struct loop *l, struct watch *w, int fd);
 
+/* For sockets of a library that says what it waits for: level-triggered.  Again: changes that;
+ * neither: ends it.  Return: 0 or -errno. */
+int loop_watch_foreign(struct loop *l, struct watch *w, int fd, bool readable, bool writable);
+
 /* Drop events for @w that this round has fetched and not yet delivered. */
 void loop_forget(struct loop *l, const struct watch *w);
 

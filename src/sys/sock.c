@@ -285,6 +285,11 @@ void sock_store_addr(struct sockaddr_storage *ret, const struct addr *a)
 	memcpy(ret, &s, len);
 }
 
+int sock_mark(int fd, uint32_t mark)
+{
+	return set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
+}
+
 size_t sock_raise_descriptor_limit(void)
 {
 	struct rlimit r;

@@ -94,6 +94,9 @@ bool sock_ip_is_local(const struct addr *a);
 struct sockaddr_storage;
 void sock_store_addr(struct sockaddr_storage *ret, const struct addr *a);
 
+/* SO_MARK of a socket that somebody else made.  Return: 0 or -errno. */
+int sock_mark(int fd, uint32_t mark);
+
 /* Raise the soft limit of descriptors to the hard one.  Return: the limit. */
 size_t sock_raise_descriptor_limit(void);
 
