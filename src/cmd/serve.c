@@ -108,6 +108,9 @@ static void say_stats(const struct engine *e)
 			 "source: %" PRIu64 " flows lost the client's port, %" PRIu64
 			 " its address",
 			 s.source_fell_port, s.source_fell_own);
+	if (s.addresses_refused)
+		log_line(LOG_INFO, "names: %" PRIu64 " addresses of names refused by policy",
+			 s.addresses_refused);
 	if (s.time_wait_ended)
 		log_line(LOG_INFO,
 			 "source: %" PRIu64 " flows kept the client's port by ending a TIME_WAIT",

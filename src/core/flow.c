@@ -303,6 +303,8 @@ static void dial_start(struct flow *f, const struct plan *plan)
 		realm->observer->dialling(f->worker, f);
 	f->holding = f->decision.needs_address && !f->served;
 	r = flow_dial(f);
+	if (f->phase != PHASE_DIAL) /* policy refuses every address */
+		return;
 	if (!r && end_is_open(&f->server))
 		r = loop_watch(&f->worker->loop, &f->server.watch, f->server.fd);
 	if (r < 0)

@@ -58,7 +58,7 @@ struct learner {
  * @dialled:	called when something happened: 0, the server is there; -EAGAIN, not yet;
  *		-ECANCELED, it failed for the reason in f->why; another -errno, it failed.
  *		A dialer without a socket of its own gives f->server one here, watched, and calls
- *		flow_set_target().  May end the flow (flow_refuse_target())
+ *		flow_set_target().  Both may end the flow by flow_refuse_target()
  * @forget:	stop and release f->dialer_state.  NULL: has none
  * @leave:	release w->dialer_state; no flow is left.  NULL: has none
  */

@@ -16,6 +16,7 @@
 #include "engine/config.h"
 #include "engine/diag.h"
 #include "engine/file.h"
+#include "engine/names.h"
 #include "engine/rules.h"
 #include "engine/schema.h"
 #include "engine/sets.h"
@@ -58,11 +59,13 @@ void config_free(struct config *c)
 	for (size_t i = 0; i < c->n_listeners; i++) {
 		free(c->listeners[i].name);
 		free(c->listeners[i].addresses);
+		free(c->listeners[i].to_name.name);
 	}
 	free(c->listeners);
 	policy_free(c->policy);
 	free(c->record_flows);
 	firewall_config_done(&c->firewall);
+	free(c->resolver.servers);
 	free(c);
 }
 
@@ -80,11 +83,11 @@ static void listener_to(const struct yaml_node *map, struct listener_config *l, 
 		if (!strcmp(n->key->text, "to"))
 			to = n;
 	if (to && !to->bad)
-		addr_parse(to->text, &l->to);
+		target_load(to, l, d);
 	if (!mode)
 		return;
 	if (l->mode == LISTENER_FIXED && !to)
-		diag_add(d, map->at, "to", "ip:port of the server",
+		diag_add(d, map->at, "to", "ip:port or name:port of the server",
 			 "this key is missing for mode fixed");
 	if (l->mode != LISTENER_FIXED && to)
 		diag_add(d, to->key->at, "to", "this key with mode: fixed",
@@ -372,6 +375,7 @@ static void config_fill(struct yaml_node *root, const char *folder, bool needs_l
 		return;
 	}
 	record_path(c, folder, d);
+	resolver_servers_load(yaml_get(yaml_get(root, "resolver"), "servers"), &c->resolver, d);
 	listeners_load(yaml_get(root, "listeners"), c, d);
 	if (d->no_memory)
 		return;

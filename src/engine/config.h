@@ -11,6 +11,7 @@
 #include "core/policy.h"
 #include "core/settings.h"
 #include "engine/firewall_config.h"
+#include "learn/learn.h"
 #include "sys/log.h"
 
 enum listener_mode {
@@ -25,6 +26,7 @@ struct listener_config {
 	struct addr *addresses;
 	size_t n_addresses;
 	struct addr to;	    /* mode fixed: where to dial */
+	struct fixed_name to_name; /* or this, if it has a name */
 	uint32_t networks;  /* 1 << enum network: what to listen for */
 	uint32_t protocols; /* 1 << enum protocol: what `sniff` looks for; 0: nothing is read */
 	bool honest;	    /* connect: the client is accepted once the server has answered */
@@ -39,6 +41,7 @@ struct config {
 	struct policy *policy;
 	struct timeouts timeouts;
 	struct limits limits;
+	struct resolver_settings resolver;
 	uint32_t mark;	    /* firewall.mark: SO_MARK of own sockets, 0: none */
 	struct firewall_config firewall;
 	enum log_level log; /* log.level */

@@ -29,6 +29,7 @@
 /* Descriptors that are neither a flow's nor a pipe's: per process and per worker. */
 #define FDS_PROCESS 16
 #define FDS_WORKER 4
+#define HOST_SERVERS_MAX 3 /* resolv.conf(5) */
 #define PIPES_MAX 64
 #define FLOWS_MIN 8
 
@@ -217,12 +218,24 @@ static size_t budget_sessions(struct engine *e, size_t fds)
 	return e->snapshot.limits.sessions * n;
 }
 
+/* What a worker's resolver may have open: UDP and TCP to each server. */
+static size_t count_resolver_sockets(const struct config *c)
+{
+	size_t n = c->resolver.n_servers ? c->resolver.n_servers : HOST_SERVERS_MAX;
+
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].to_name.name)
+			return 2 * n;
+	return 0;
+}
+
 /* What descriptors allow, shared between flows (two each) and pipes (two each). */
 static void budget_descriptors(struct engine *e)
 {
 	size_t fds = sock_raise_descriptor_limit();
 	size_t pipes = fds / 16 / e->n_workers;
-	size_t taken = FDS_PROCESS + FDS_WORKER * e->n_workers + count_addresses(e->config) +
+	size_t taken = FDS_PROCESS + count_addresses(e->config) +
+		       (FDS_WORKER + count_resolver_sockets(e->config)) * e->n_workers +
 		       (e->realm.maker ? SOCKET_MAKER_FDS : 0) + knocks_descriptors(e->knocks);
 	size_t flows;
 
@@ -276,6 +289,7 @@ int engine_new(struct config *config, const struct engine_options *options, stru
 	e->snapshot = (struct snapshot){ .policy = config->policy,
 					 .timeouts = config->timeouts,
 					 .limits = config->limits,
+					 .resolver = config->resolver,
 					 .mark = config->mark };
 	e->realm.snapshot = &e->snapshot;
 	e->realm.parts = registry_parts();

@@ -3,6 +3,7 @@
  * The one place that knows all parts.  A new part is its own file and a line here.
  */
 #include "dial/direct.h"
+#include "dial/eyeballs.h"
 #include "engine/registry.h"
 #include "learn/learn.h"
 #include "proto/raw.h"
@@ -13,6 +14,7 @@ struct parts registry_parts(void)
 	return (struct parts){
 		.socket = &tcp_stream_ops,
 		.dialer = &direct_dialer_ops,
+		.name_dialer = &eyeballs_dialer_ops,
 		.proto = &raw_proto_ops,
 	};
 }
@@ -33,7 +35,10 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 		add(l, &redirect_learner_ops, NULL);
 		break;
 	case LISTENER_FIXED:
-		add(l, &fixed_learner_ops, &c->to);
+		if (c->to_name.name)
+			add(l, &fixed_name_learner_ops, &c->to_name);
+		else
+			add(l, &fixed_learner_ops, &c->to);
 		break;
 	}
 	if (c->protocols)

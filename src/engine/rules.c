@@ -139,20 +139,32 @@ static void nots_compile(struct compiler *k, struct yaml_node *values, struct ru
 	}
 }
 
+static bool asks_listener(const struct condition *c, size_t listener)
+{
+	for (size_t n = 0; n < c->n_listeners; n++)
+		if (c->listeners[n] == listener)
+			return true;
+	return !c->n_listeners;
+}
+
 /* What the listeners that @c lets pass look for. */
 static uint32_t protocols_sniffed(const struct config *config, const struct condition *c)
 {
 	uint32_t mask = 0;
 
-	for (size_t i = 0; i < config->n_listeners; i++) {
-		bool wanted = !c->n_listeners;
-
-		for (size_t n = 0; n < c->n_listeners; n++)
-			wanted = wanted || c->listeners[n] == i;
-		if (wanted)
+	for (size_t i = 0; i < config->n_listeners; i++)
+		if (asks_listener(c, i))
 			mask |= config->listeners[i].protocols;
-	}
 	return mask;
+}
+
+/* Do any of them dial a name? */
+static bool names_dialled(const struct config *config, const struct condition *c)
+{
+	for (size_t i = 0; i < config->n_listeners; i++)
+		if (asks_listener(c, i) && config->listeners[i].to_name.name)
+			return true;
+	return false;
 }
 
 /* A question to which no listener can know the answer. */
@@ -168,7 +180,7 @@ static void sniff_check(struct compiler *k, const struct yaml_node *match,
 	if (protocol && !(sniffed & c->protocols))
 		diag_add(k->diag, protocol->key->at, protocol->key->text, NULL,
 			 "the rule never matches: its listeners do not sniff for this");
-	else if (domain && !sniffed)
+	else if (domain && !sniffed && !names_dialled(k->config, c))
 		diag_add(k->diag, domain->key->at, domain->key->text, NULL,
 			 "the rule never matches: its listeners do not sniff");
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/text.h"
 #include "core/flow.h"
 #include "learn/learn.h"
 
@@ -9,4 +10,22 @@ static enum learn_result fixed_learn(struct flow *f, const struct learner *l, st
 	return LEARN_DONE;
 }
 
+static enum learn_result fixed_name_learn(struct flow *f, const struct learner *l,
+					  struct span look, bool last)
+{
+	const struct fixed_name *conf = l->conf;
+
+	f->facts.target.port = conf->port;
+	f->facts.target_name = text_dup(span_str(conf->name));
+	if (f->facts.target_name)
+		return LEARN_DONE;
+	f->why = WHY_INTERNAL;
+	return LEARN_FAILED;
+}
+
 const struct learner_ops fixed_learner_ops = { .name = "fixed", .learn = fixed_learn };
+
+const struct learner_ops fixed_name_learner_ops = {
+	.name = "fixed",
+	.learn = fixed_name_learn,
+};

@@ -2,6 +2,8 @@
 #ifndef LEARN_LEARN_H
 #define LEARN_LEARN_H
 
+#include <stdint.h>
+
 #include "core/parts.h"
 
 /* The learners there are; each is one file beside this one. */
@@ -14,6 +16,13 @@ extern const struct learner_ops redirect_learner_ops;
 
 /* Always the same destination; conf is a struct addr. */
 extern const struct learner_ops fixed_learner_ops;
+
+/* Always the same name, in the form that facts have it. */
+struct fixed_name {
+	char *name;
+	uint16_t port;
+};
+extern const struct learner_ops fixed_name_learner_ops; /* conf is a struct fixed_name */
 
 /* What the client says first: TLS or HTTP, and the name it asks for; conf is a uint32_t mask of
  * 1 << enum protocol. */

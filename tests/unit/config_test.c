@@ -148,7 +148,22 @@ static const struct bad listeners[] = {
 	  "c:1:57: no name: 'a b'" },
 	{ "listeners: [{ mode: fixed, address: \"1.1.1.1:1\" }]\n",
 	  "c:1:13: this key is missing for mode fixed: 'to'" },
-	{ "listeners: [{ mode: fixed, address: \"1.1.1.1:1\", to: db }]\n", "c:1:54: no ip:port" },
+	{ "listeners: [{ mode: fixed, address: \"1.1.1.1:1\", to: db }]\n",
+	  "c:1:54: neither ip:port nor name:port: 'db'; accepted: ip:port as" },
+	{ "listeners: [{ mode: fixed, address: \"1.1.1.1:1\", to: \"a..b:1\" }]\n",
+	  "c:1:54: neither ip:port nor name:port: 'a..b:1'" },
+	{ "listeners: [{ mode: fixed, address: \"1.1.1.1:1\", to: \"db:0\" }]\n",
+	  "c:1:54: neither ip:port nor name:port: 'db:0'" },
+	{ "listeners: [{ mode: fixed, address: \"1.1.1.1:1\", to: \"1.1.1.999:80\" }]\n",
+	  "c:1:54: neither ip:port nor name:port: '1.1.1.999:80'" },
+	{ ONE "resolver: { servers: [ns.example] }\n",
+	  "c:2:23: neither ip nor ip:port: 'ns.example'; accepted: ip as" },
+	{ ONE "resolver: { servers: \"9.9.9.9:0\" }\n",
+	  "c:2:22: neither ip nor ip:port: '9.9.9.9:0'" },
+	{ ONE "resolver: { servers: [0.0.0.0] }\n", "c:2:23: a server needs an address" },
+	{ ONE "resolver: { timeout: 0s }\n", "c:2:22: out of range" },
+	{ ONE "resolver: { attempts: 0 }\n", "c:2:23: out of range" },
+	{ ONE "resolver: { rotate: maybe }\n", "c:2:21: neither true nor false" },
 	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", to: \"1.1.1.1:2\" }]\n",
 	  "c:1:51: without effect for mode tproxy: 'to'" },
 	{ "listeners:\n"
@@ -358,6 +373,9 @@ static const char full[] =
 	"  - { mode: tproxy, address: [\"127.0.0.1:50080\", \"[::1]:50080\"], network: [tcp, udp] }\n"
 	"  - { name: r, mode: redirect, address: \"127.0.0.1:51080\", sniff: false }\n"
 	"  - { mode: fixed, address: \"127.0.0.1:1\", to: \"192.0.2.1:5432\", sniff: tls }\n"
+	"  - { mode: fixed, address: \"127.0.0.1:2\", to: \"DB.example.:5433\" }\n"
+	"resolver: { servers: [192.0.2.53, \"[2001:db8::53]:5353\", \"2001:db8::1\"], timeout: 1s,\n"
+	"            attempts: 3, rotate: true }\n"
 	"sets:\n"
 	"  lan: [10.0.0.0/8, \"fd00::/8\"]\n"
 	"  more: [$lan, $lan, 172.16.0.0/12]\n"
@@ -384,7 +402,7 @@ static void full_listeners(const struct config *c)
 {
 	uint32_t both = 1u << PROTOCOL_TLS | 1u << PROTOCOL_HTTP;
 
-	assert_int_equal(c->n_listeners, 3);
+	assert_int_equal(c->n_listeners, 4);
 	assert_string_equal(c->listeners[0].name, "tproxy-1");
 	assert_int_equal(c->listeners[0].n_addresses, 2);
 	assert_int_equal(c->listeners[0].addresses[1].family, 6);
@@ -397,6 +415,20 @@ static void full_listeners(const struct config *c)
 	assert_int_equal(c->listeners[2].mode, LISTENER_FIXED);
 	assert_int_equal(c->listeners[2].to.port, 5432);
 	assert_int_equal(c->listeners[2].protocols, 1u << PROTOCOL_TLS);
+	assert_null(c->listeners[2].to_name.name);
+	assert_string_equal(c->listeners[3].to_name.name, "db.example");
+	assert_int_equal(c->listeners[3].to_name.port, 5433);
+}
+
+static void full_resolver(const struct resolver_settings *r)
+{
+	assert_int_equal(r->n_servers, 3);
+	assert_int_equal(r->servers[0].port, 0);
+	assert_int_equal(r->servers[1].port, 5353);
+	assert_int_equal(r->servers[2].family, 6);
+	assert_int_equal(r->timeout_ms, 1000);
+	assert_int_equal(r->attempts, 3);
+	assert_int_equal(r->rotate, 1);
 }
 
 static void full_rules(const struct policy *p)
@@ -440,6 +472,7 @@ static void test_full(void **state)
 	assert_string_equal(said, "");
 	full_listeners(c);
 	full_rules(c->policy);
+	full_resolver(&c->resolver);
 	path_of("flows.json", path);
 	assert_string_equal(c->record_flows, path);
 	assert_int_equal(c->timeouts.sniff_ms, 250);

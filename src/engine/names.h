@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_NAMES_H
+#define ENGINE_NAMES_H
+
+#include "engine/config.h"
+#include "engine/diag.h"
+#include "engine/yaml.h"
+
+/**
+ * target_load() - what `listeners.to` says
+ *
+ * An address goes to @l->to, a name to @l->to_name.  What is wrong is noted in @d.
+ */
+void target_load(const struct yaml_node *to, struct listener_config *l, struct diag *d);
+
+/* The key `resolver.servers`, @servers NULL if absent, to @ret. */
+void resolver_servers_load(struct yaml_node *servers, struct resolver_settings *ret,
+			   struct diag *d);
+
+#endif
