@@ -9,6 +9,7 @@ from lab import configs
 from lab.bare import Bare
 from lab.certificate import TlsPair
 from lab.limpid import Limpid, binary, check_stderr
+from lab.names import Forward, Wide
 from lab.topology import Lab, Way
 
 
@@ -160,3 +161,19 @@ def bare():
     row = Bare()
     yield row
     row.close()
+
+
+@pytest.fixture(scope="module")
+def wide(lab_for_all):
+    network = Wide(lab_for_all)
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def forward(wide, lab, keeper):
+    """A listener that forwards to a name; all questions must carry our mark."""
+    f = Forward(lab, keeper)
+    yield f
+    f.close()
+    assert wide.unmarked() == 0
