@@ -144,6 +144,28 @@ def test_capability_to_end_a_time_wait(bare, start):
     assert capabilities(limpid) == CAP_NET_RAW | CAP_NET_ADMIN
 
 
+def test_user_with_honest_connect(bare, start, family):
+    """SYNs are held in a queue that was opened as root, and answered by nobody."""
+    limpid = start(bare, TPROXY.replace("network: [tcp, udp]", "connect: honest"),
+                   options=("--user", "nobody"))
+    assert capabilities(limpid) == CAP_NET_RAW | CAP_NET_ADMIN
+    bare.shell(rules("""
+iptables -t raw -A PREROUTING -i p0 -p tcp --syn -j NFQUEUE --queue-num 50080
+iptables -t mangle -A PREROUTING -i p1 -p tcp ! --syn -m socket -j MARK --set-mark 1
+iptables -t mangle -A PREROUTING -i p0 -p tcp -j TPROXY --tproxy-mark 1 --on-port 50080 \
+  --on-ip 127.0.0.1
+ip rule add fwmark 1 lookup 100
+ip route add local 0.0.0.0/0 dev lo table 100
+""", family))
+    with pytest.raises(ConnectionRefusedError):
+        bare.connect(bare.client, family, 80)
+    listener = bare.listen(family, 80)
+    client = bare.connect(bare.client, family, 80)
+    server = bare.accept(listener)
+    assert server.getpeername()[:2] == client.getsockname()[:2]
+    talk(client, server)
+
+
 def test_user_that_is_not_there(bare, tmp_path):
     user, said = "no-such-user", "there is no user 'no-such-user'"
     path = tmp_path / "limpid.yaml"

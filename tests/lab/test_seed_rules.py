@@ -11,9 +11,9 @@ import subprocess
 import pytest
 
 from lab.bare import CLIENT, FAMILY, PROXY_FAR, SERVER, Bare, talk
-from lab.limpid import binary
+from lab.limpid import binary, listening
 from lab.printed import OWN, SMITHPROXY, USER, intercepted, left_alone, rules
-from lab.sock import read_exactly
+from lab.sock import eventually, read_exactly
 
 BUILD = pathlib.Path(binary()).resolve().parent
 
@@ -233,14 +233,15 @@ def test_uproxy(ens, start):
     assert {r["limpid"]["source"] for r in records} == {"keep"}
 
 
-if LIPROXY.exists():
-    def test_uproxy_with_liproxy(ens):
-        """The same, and the sample of the same name."""
-        ens.shell(UPROXY)
-        with ens.proxy.enter():
-            process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", LIPROXY])
-        try:
-            through_uproxy(ens)
-        finally:
-            process.terminate()
-            process.wait(20)
+def test_uproxy_with_liproxy(ens):
+    """The same, and the sample of the same name."""
+    ens.shell(UPROXY)
+    with ens.proxy.enter():
+        process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", LIPROXY],
+                                   stdout=subprocess.DEVNULL)
+    try:
+        eventually(lambda: ("tcp", 9091) in listening(process.pid), "it listens")
+        through_uproxy(ens)
+    finally:
+        process.terminate()
+        process.wait(20)
