@@ -387,6 +387,15 @@ def test_uproxy_without_its_return_path(bare):
         ("return-path", "IPv4 TCP"), ("return-path", "IPv4 ICMP")}
 
 
+def test_queue_of_honest_connect(bare):
+    bare.configure(listeners("""
+  - { name: any, mode: tproxy, address: "127.0.0.1:50080", connect: honest, queue: 9 }
+""", "own"))
+    shell(bare, rules(TPROXY, 4).replace("10080", "50080"))
+    assert ("queue", "any 127.0.0.1:50080") in cure_all(bare)
+    assert "-p tcp -m tcp --dport 80" in bare.ns.run("iptables-save", "-t", "raw")
+
+
 def test_nft_rules_of_an_example(bare):
     """As they are often written down: no address, no exemption, SYN seen, nothing dropped."""
     bare.configure(listeners("""

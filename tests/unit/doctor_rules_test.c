@@ -259,6 +259,36 @@ static void test_iptables_after_the_cures(void **state)
 	expect_nothing(b);
 }
 
+static void test_queue(void **state)
+{
+	struct bed *b = *state;
+
+	set_config(b,
+		   "listeners:\n"
+		   " - { mode: tproxy, address: \"127.0.0.1:50080\", connect: honest, queue: 7 }\n"
+		   "rules: [ { name: all, action: accept } ]\n");
+	put(b, "/proc/net/netfilter/nfnetlink_queue", "");
+	expect(b, "queue", FINDING_WARN,
+	       "iptables -t raw -A PREROUTING -p tcp --syn -j NFQUEUE --queue-num 7");
+	set_nft(b, GOOD "," RULE("l", "pre", "20", "{\"queue\":{\"num\":7}}"));
+	expect_nothing(b);
+	b->host.iptables[HOST_V4] =
+		(char *)"*raw\n:PREROUTING ACCEPT [0:0]\n"
+			"-A PREROUTING -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j NFQUEUE "
+			"--queue-num 7 --queue-bypass\n"
+			"*mangle\n:PREROUTING ACCEPT [0:0]\n"
+			"-A PREROUTING -i lo -p tcp -m tcp --dport 80 -j TPROXY --on-port 50080 "
+			"--on-ip 127.0.0.1 --tproxy-mark 0x1/0x1\n";
+	set_nft(b, CHAINS "," EXEMPT);
+	examine(b);
+	for (size_t i = 0; i < b->findings.n; i++)
+		assert_true(strcmp(b->findings.all[i].check, "queue") ||
+			    b->findings.all[i].status == FINDING_OK);
+	put(b, "/proc/self/status", "CapEff:\t0000000000002000\n");
+	examine(b);
+	assert_int_equal(findings_worst(&b->findings), FINDING_FAIL);
+}
+
 /* A set of rules that jumps in a circle is read to an end. */
 static void test_circle(void **state)
 {
@@ -287,6 +317,7 @@ int main(void)
 		TEST(test_input),
 		TEST(test_iptables),
 		TEST(test_iptables_after_the_cures),
+		TEST(test_queue),
 		TEST(test_circle),
 	};
 

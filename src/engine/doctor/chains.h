@@ -33,6 +33,7 @@ enum rule_target {
 	TARGET_TPROXY,
 	TARGET_REDIRECT,
 	TARGET_DNAT,
+	TARGET_QUEUE, /* to.port: its number */
 };
 
 enum rule_end {

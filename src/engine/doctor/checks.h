@@ -17,6 +17,7 @@
  * struct examination - what a check sees
  * @config:	NULL: none was given
  * @path:	of the configuration
+ * @honest:	some listener accepts a client once its server has answered
  * @routed:	a tproxy listener takes traffic from elsewhere
  * @from_here:	a listener takes traffic of this host
  * @keeps:	some rule of the configuration keeps source addresses
@@ -28,7 +29,7 @@ struct examination {
 	const struct config *config;
 	const char *path;
 	struct chains *chains;
-	bool tproxy, redirect, keeps, routed, from_here;
+	bool tproxy, redirect, honest, keeps, routed, from_here;
 	uint32_t families;
 	const char *check;
 	struct findings *findings;
@@ -84,6 +85,7 @@ void check_default_route(struct examination *e);
 void check_rules(struct examination *e);
 void check_loop(struct examination *e);
 void check_return_path(struct examination *e);
+void check_queue(struct examination *e);
 void check_syn(struct examination *e);
 void check_when_down(struct examination *e);
 void check_input(struct examination *e);

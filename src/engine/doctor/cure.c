@@ -147,6 +147,22 @@ void cure_block(const struct host *h, const struct fw_rule *r, char *dst, size_t
 	    dst, cap_bytes);
 }
 
+void cure_hold(const struct host *h, const struct fw_rule *r, int family, unsigned int queue,
+	       char *dst, size_t cap_bytes)
+{
+	const char *program = family == HOST_V4 ? "iptables" : "ip6tables";
+	char text[RULE_TEXT_MAX];
+
+	/* As iptables says it; what nft says can only be guessed at. */
+	if (!r || !r->own_chain->iptables || !strstr(r->text, "-p tcp") || !*text_of(h, r, text) ||
+	    !cut_target(text, "-j TPROXY"))
+		snprintf(text, sizeof(text), "%s%s%s-p tcp", r && r->iif[0] ? "-i " : "",
+			 r ? r->iif : "", r && r->iif[0] ? " " : "");
+	fit(snprintf(dst, cap_bytes, "%s -t raw -A PREROUTING %s --syn -j NFQUEUE --queue-num %u",
+		     program, text, queue),
+	    dst, cap_bytes);
+}
+
 bool cure_tproxy_address(const struct host *h, const struct fw_rule *r, const struct addr *a,
 			 char *dst, size_t cap_bytes)
 {

@@ -31,6 +31,10 @@ void cure_without_syn(const struct host *h, const struct fw_rule *r, char *dst, 
 /* Behind the tproxy rule @r: drop what it has not taken. */
 void cure_block(const struct host *h, const struct fw_rule *r, char *dst, size_t cap_bytes);
 
+/* Hold the SYNs that the tproxy rule @r (NULL: any) takes, before it does. */
+void cure_hold(const struct host *h, const struct fw_rule *r, int family, unsigned int queue,
+	       char *dst, size_t cap_bytes);
+
 /* The tproxy rule @r with the address of @a.  Return: false: not with this rule. */
 bool cure_tproxy_address(const struct host *h, const struct fw_rule *r, const struct addr *a,
 			 char *dst, size_t cap_bytes);

@@ -35,6 +35,11 @@ static bool intercepts(const struct examination *e)
 	return e->tproxy || e->redirect;
 }
 
+static bool is_honest(const struct examination *e)
+{
+	return e->honest;
+}
+
 static bool takes_routed(const struct examination *e)
 {
 	return e->routed;
@@ -84,6 +89,7 @@ static const struct check {
 	{ "tcp_timestamps", keeps_source, check_timestamps },
 	{ "early_demux", keeps_source, check_early_demux },
 	{ "rules", intercepts, check_rules },
+	{ "queue", is_honest, check_queue },
 	{ "route_localnet", intercepts, check_route_localnet },
 	{ "loop", intercepts, check_loop },
 	{ "policy-routing", takes_tproxy, check_policy_routing },
@@ -235,6 +241,7 @@ static void look_at_config(struct examination *e)
 	for (size_t i = 0; c && i < c->n_listeners; i++) {
 		const struct listener_config *l = &c->listeners[i];
 
+		e->honest |= l->honest;
 		e->tproxy |= l->mode == LISTENER_TPROXY;
 		e->redirect |= l->mode == LISTENER_REDIRECT;
 		if (l->mode == LISTENER_FIXED)

@@ -99,6 +99,8 @@ static void read_target_name(struct fw_rule *r, const char *name)
 		r->target = TARGET_REDIRECT;
 	else if (!strcmp(name, "DNAT"))
 		r->target = TARGET_DNAT;
+	else if (!strcmp(name, "NFQUEUE"))
+		r->target = TARGET_QUEUE;
 	else if (!strcmp(name, "ACCEPT"))
 		r->end = END_ACCEPT;
 	else if (!strcmp(name, "DROP") || !strcmp(name, "REJECT"))
@@ -158,7 +160,8 @@ static bool read_option(struct reading *now, const char *option, const char *val
 		parse_number_mask(value, &r->mark_value, &r->mark_mask);
 		r->mark_mask |= r->mark_value;
 		r->mark_set = true;
-	} else if (!strcmp(option, "--on-port") || !strcmp(option, "--to-ports"))
+	} else if (!strcmp(option, "--on-port") || !strcmp(option, "--to-ports") ||
+		   !strcmp(option, "--queue-num"))
 		r->to.port = (uint16_t)strtoul(value, NULL, 10);
 	else if (!strcmp(option, "--on-ip") || !strcmp(option, "--to-destination"))
 		read_to(r, value);
@@ -175,7 +178,8 @@ static int read_odd_option(struct reading *now, const struct words *w, size_t i)
 {
 	struct fw_rule *r = now->r;
 
-	if (!strcmp(w->w[i], "--transparent") || !strcmp(w->w[i], "--nowildcard"))
+	if (!strcmp(w->w[i], "--transparent") || !strcmp(w->w[i], "--nowildcard") ||
+	    !strcmp(w->w[i], "--queue-bypass"))
 		return 0;
 	if (!strcmp(w->w[i], "--restore-mark")) {
 		r->mark_copied = true;

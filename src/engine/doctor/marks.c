@@ -96,7 +96,7 @@ static uint32_t free_mark(const struct examination *e)
 }
 
 /* A rule of somebody else that takes our connections for its own. */
-static void examine_asked(struct examination *e, const struct fw_chain *c, const struct fw_rule *r)
+static bool examine_asked(struct examination *e, const struct fw_chain *c, const struct fw_rule *r)
 {
 	char subject[CHAIN_TEXT_MAX], cure[512];
 	bool partial = false;
@@ -104,33 +104,52 @@ static void examine_asked(struct examination *e, const struct fw_chain *c, const
 	for (size_t i = 0; i < r->n_tests; i++)
 		partial |= r->tests[i].mask != UINT32_MAX && r->tests[i].value;
 	if (!partial || !e->config->mark || !rule_asks_mark(r, e->config->mark))
-		return;
+		return false;
 	snprintf(cure, sizeof(cure), "set firewall.mark in %s to 0x%x", e->path, free_mark(e));
 	note(e, FINDING_WARN, chain_text(c, subject), cure,
 	     "a rule asks for mark 0x%x/0x%x, which firewall.mark 0x%x has: it acts on limpid's "
 	     "own connections",
 	     r->tests[0].value, r->tests[0].mask, e->config->mark);
+	return true;
 }
 
 /* A rule of somebody else that sets bits in which our mark is. */
-static void examine_set(struct examination *e, const struct fw_chain *c, const struct fw_rule *r,
+static bool examine_set(struct examination *e, const struct fw_chain *c, const struct fw_rule *r,
 			uint32_t value, uint32_t mask)
 {
 	char subject[CHAIN_TEXT_MAX], cure[512];
 
-	if (!(r->mark_set || r->mark_copied) || r->socket || !(r->mark_mask & mask))
-		return;
+	if (r->socket || !(r->mark_mask & mask))
+		return false;
 	if (r->mark_set && (r->mark_value & mask) == value) {
 		snprintf(cure, sizeof(cure),
 			 "set firewall.divert-mark in %s, and use it in the rules", e->path);
 		note(e, FINDING_WARN, chain_text(c, subject), cure,
 		     "a rule sets mark 0x%x, too: what it marks is delivered here", value);
-		return;
+		return true;
 	}
 	snprintf(cure, sizeof(cure), "let that rule set other bits than 0x%x", mask);
 	note(e, FINDING_WARN, chain_text(c, subject), cure,
 	     "a rule sets bits 0x%x of the mark: where it matches, mark 0x%x is lost",
 	     r->mark_mask & mask, value);
+	return true;
+}
+
+/* One finding of each kind for a chain: such rules come in crowds. */
+static void examine_chain(struct examination *e, const struct fw_chain *c, bool ours)
+{
+	bool sees = !ours && (c->hook == HOOK_PREROUTING || c->hook == HOOK_OUTPUT);
+	bool asked = false, set = false;
+	uint32_t value, mask;
+
+	for (size_t k = 0; k < c->n_flat; k++) {
+		const struct fw_rule *r = &c->flat[k];
+
+		asked = asked || examine_asked(e, c, r);
+		if (sees && !set && (r->mark_set || r->mark_copied) &&
+		    find_divert_mark(e, r->families, &value, &mask))
+			set = examine_set(e, c, r, value, mask);
+	}
 }
 
 void check_marks(struct examination *e)
@@ -140,18 +159,9 @@ void check_marks(struct examination *e)
 	for (size_t i = 0; i < e->chains->n; i++) {
 		const struct fw_chain *c = e->chains->all[i];
 		bool ours = table_is_ours(e, c);
-		uint32_t value, mask;
 
-		if (c->hook == HOOK_NONE || (ours && !c->iptables))
-			continue;
-		for (size_t k = 0; k < c->n_flat && e->findings->n < before + 20; k++) {
-			const struct fw_rule *r = &c->flat[k];
-
-			examine_asked(e, c, r);
-			if (!ours && (c->hook == HOOK_PREROUTING || c->hook == HOOK_OUTPUT) &&
-			    find_divert_mark(e, r->families, &value, &mask))
-				examine_set(e, c, r, value, mask);
-		}
+		if (c->hook != HOOK_NONE && (!ours || c->iptables))
+			examine_chain(e, c, ours);
 	}
 	if (e->findings->n == before)
 		note(e, FINDING_OK, "", "", "nobody else uses our marks");

@@ -97,6 +97,11 @@ void check_capabilities(struct examination *e)
 {
 	static const char cure[] = "setcap cap_net_raw,cap_net_admin+ep \"$(command -v limpid)\"";
 
+	if (e->honest && !has_capability(e, CAPABILITY_NET_ADMIN)) {
+		note(e, FINDING_FAIL, "", cure,
+		     "no NET_ADMIN: connect: honest cannot read its queue");
+		return;
+	}
 	if (has_capability(e, CAPABILITY_NET_ADMIN) || has_capability(e, CAPABILITY_NET_RAW)) {
 		note(e, FINDING_OK, "", "", "NET_RAW or NET_ADMIN is there");
 		return;

@@ -118,6 +118,65 @@ void check_rules(struct examination *e)
 	}
 }
 
+/* The rule that holds SYNs in the queue of @l has to come before the one with TPROXY. */
+static const struct fw_rule *find_queue(const struct examination *e,
+					const struct listener_config *l, uint32_t family)
+{
+	for (size_t i = 0; i < e->chains->n; i++) {
+		const struct fw_chain *c = e->chains->all[i];
+
+		for (size_t k = 0; c->hook == HOOK_PREROUTING && k < c->n_flat; k++)
+			if (c->flat[k].target == TARGET_QUEUE && c->flat[k].to.port == l->queue &&
+			    c->flat[k].families & family && c->flat[k].l4 & L4_TCP)
+				return &c->flat[k];
+	}
+	return NULL;
+}
+
+static const struct fw_rule *find_rule(const struct examination *e, const struct listener_config *l,
+				       const struct addr *a)
+{
+	for (size_t i = 0; i < e->chains->n; i++) {
+		const struct fw_chain *c = e->chains->all[i];
+
+		for (size_t k = 0; k < c->n_flat; k++)
+			if (rule_is_for(&c->flat[k], l, a))
+				return &c->flat[k];
+	}
+	return NULL;
+}
+
+static void examine_queue(struct examination *e, const struct listener_config *l,
+			  const struct addr *a)
+{
+	char subject[ADDR_TEXT_MAX + 80], addr[ADDR_TEXT_MAX], cure[CURE_MAX];
+
+	snprintf(subject, sizeof(subject), "%.60s %s", l->name, addr_format(a, addr));
+	if (find_queue(e, l, family_of(a))) {
+		note(e, FINDING_OK, subject, "", "a rule holds SYNs in queue %u", l->queue);
+		return;
+	}
+	cure_hold(e->host, find_rule(e, l, a), a->family == 6 ? HOST_V6 : HOST_V4, l->queue, cure,
+		  sizeof(cure));
+	note(e, FINDING_WARN, subject, cure,
+	     "no rule holds SYNs in queue %u: clients are connected before their server has "
+	     "answered",
+	     l->queue);
+}
+
+void check_queue(struct examination *e)
+{
+	if (!host_has(e->host, "/proc/net/netfilter/nfnetlink_queue"))
+		note(e, FINDING_FAIL, "", "modprobe nfnetlink_queue",
+		     "this kernel has no NFQUEUE, which connect: honest needs");
+	for (size_t i = 0; !e->host->nft_said && i < e->config->n_listeners; i++) {
+		const struct listener_config *l = &e->config->listeners[i];
+
+		for (size_t k = 0; l->honest && k < l->n_addresses; k++)
+			examine_queue(e, l, &l->addresses[k]);
+	}
+}
+
 void check_route_localnet(struct examination *e)
 {
 	for (size_t i = 0; i < e->chains->n; i++) {
