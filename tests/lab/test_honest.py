@@ -294,6 +294,7 @@ def test_a_rule_that_needs_a_name(way, serve, host, accepted):
     client = begin(way, port=7032)
     assert outcome(client) == 0
     assert not way.lab.server_tap.syns_to((way.server, 7032))
+    name = client.getsockname()
     client.sendall(client_hello(host))
     if accepted:
         server = way.lab.accept(listener)
@@ -301,8 +302,7 @@ def test_a_rule_that_needs_a_name(way, serve, host, accepted):
         sock.reset(client)
     else:
         assert sock.read_to_reset(client) == b""
-    r = limpid.records.of((way.client, client.getsockname()[1] if not accepted
-                           else server.getpeername()[1]))
+    r = limpid.records.of(name)
     assert r["tls"]["sni"] == host
     assert r["limpid"]["action"] == ("accept" if accepted else "deny")
 
