@@ -98,6 +98,18 @@ static int session_lock(struct session *s)
 	return 0;
 }
 
+/* The kernel is asked; nothing is changed. */
+static bool nft_can_queue(void)
+{
+	static const char probe[] = "table inet limpid-probe { chain c { "
+				    "type filter hook prerouting priority 0; queue num 0; }; }\n";
+	struct command command;
+	char said[8];
+
+	return !command_begin(&command, "nft -c -f -", probe) &&
+	       !command_end(&command, said, sizeof(said));
+}
+
 /* To be followed by session_done() in any case. */
 static int session_open(struct session *s, char *error, size_t cap)
 {
@@ -122,20 +134,23 @@ static int session_open(struct session *s, char *error, size_t cap)
 	r = firewall_state_read(s->path, &s->state);
 	if (!r && s->state.cookie != s->cookie)
 		firewall_state_done(&s->state);
-	return r == -EBADMSG ? failed(&s->complaint, r,
-				      "%s is damaged: remove it (the values in it are then not "
-				      "restored)",
-				      s->path)
+	return r == -EBADMSG  ? failed(&s->complaint, r,
+				       "%s is damaged: remove it (the values in it are then not "
+					"restored)",
+				       s->path)
 	       : r == -ENOENT ? 0
-	       : r < 0	      ? failed(&s->complaint, r, "cannot read %s: %s", s->path, strerror(-r))
-			      : 0;
+	       : r < 0 ? failed(&s->complaint, r, "cannot read %s: %s", s->path, strerror(-r))
+		       : 0;
 }
 
 /* --- doing -------------------------------------------------------------------------------- */
 
 static int run_command(const struct firewall_step *step, const struct complaint *c)
 {
-	static const char *const packages[][2] = { { "nft", "nftables" }, { "ip", "iproute2" } };
+	static const char *const packages[][2] = { { "nft", "nftables" },
+						   { "ip6tables", "iptables" },
+						   { "iptables", "iptables" },
+						   { "ip", "iproute2" } };
 	struct command command;
 	char said[256];
 	int r = command_begin(&command, step->line, step->input);
@@ -231,7 +246,7 @@ static bool place_eq(const struct firewall_place *a, const struct firewall_place
 {
 	return !strcmp(a->table, b->table) && a->divert_mark == b->divert_mark &&
 	       a->mask == b->mask && a->marks == b->marks && a->route_table == b->route_table &&
-	       a->rule_priority == b->rule_priority && a->v6 == b->v6;
+	       a->rule_priority == b->rule_priority && a->v6 == b->v6 && a->held == b->held;
 }
 
 /* --- the verbs ---------------------------------------------------------------------------- */
@@ -244,6 +259,7 @@ int firewall_print(const struct config *c, FILE *to, char *error, size_t cap)
 	struct firewall_steps steps = { 0 };
 	int r = host_look(&host);
 
+	host.queue = !r && firewall_plan_holds(c) && nft_can_queue();
 	if (r < 0)
 		failed(&complaint, r, "cannot read %s: %s", FIREWALL_PORTS, strerror(-r));
 	else
@@ -316,6 +332,7 @@ int firewall_up(const struct config *c, uint64_t owner, char *error, size_t cap)
 	struct session s;
 	int r = session_open(&s, error, cap);
 
+	s.host.queue = !r && firewall_plan_holds(c) && nft_can_queue();
 	if (!r)
 		r = up(&s, c, owner);
 	session_done(&s);
@@ -329,7 +346,7 @@ int firewall_down(const struct config *c, char *error, size_t cap)
 	int r = session_open(&s, error, cap);
 
 	if (!r) {
-		firewall_place_of(c, s.host.v6, &place);
+		firewall_place_of(c, &s.host, &place);
 		r = s.state.place.table[0] ? undo(&s, &s.state.place, &s.state)
 					   : undo(&s, &place, NULL);
 	}

@@ -38,8 +38,7 @@ void firewall_steps_done(struct firewall_steps *steps)
 
 static struct firewall_step *step_add(struct firewall_steps *steps)
 {
-	struct firewall_step *list =
-		reallocarray(steps->list, steps->n + 1, sizeof(*steps->list));
+	struct firewall_step *list = reallocarray(steps->list, steps->n + 1, sizeof(*steps->list));
 
 	if (!list) {
 		steps->no_memory = true;
@@ -150,7 +149,16 @@ char *firewall_ports_add(const char *ports, const struct config *c)
 
 /* --- the plan ---------------------------------------------------------------------------- */
 
-void firewall_place_of(const struct config *c, bool v6, struct firewall_place *ret)
+bool firewall_plan_holds(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (firewall_rules_hold(c, i))
+			return true;
+	return false;
+}
+
+void firewall_place_of(const struct config *c, const struct firewall_host *host,
+		       struct firewall_place *ret)
 {
 	*ret = (struct firewall_place){
 		.divert_mark = c->firewall.divert_mark,
@@ -158,7 +166,8 @@ void firewall_place_of(const struct config *c, bool v6, struct firewall_place *r
 		.marks = firewall_rules_marks(c),
 		.route_table = c->firewall.route_table,
 		.rule_priority = c->firewall.rule_priority,
-		.v6 = v6,
+		.v6 = host->v6,
+		.held = firewall_plan_holds(c) && !host->queue,
 	};
 	snprintf(ret->table, sizeof(ret->table), "%s", c->firewall.table);
 }
@@ -177,6 +186,32 @@ static void plan_rules(struct firewall_steps *steps, const struct firewall_place
 	step_run(steps, settled, "ip -%c rule %s pref %u nop", family, verb, priority + 2);
 }
 
+/* A chain of our own in iptables' table raw, with the table's name as far as that fits. */
+static void plan_queues(struct firewall_steps *steps, const struct config *c,
+			const struct firewall_place *p, const char *program)
+{
+	step_run(steps, "exists", "%s -t raw -N %.28s", program, p->table);
+	step_run(steps, NULL, "%s -t raw -F %.28s", program, p->table);
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (firewall_rules_hold(c, i))
+			step_run(steps, NULL,
+				 "%s -t raw -A %.28s -m mark --mark %#x/%#x -j NFQUEUE "
+				 "--queue-num %u%s",
+				 program, p->table, firewall_rules_held_mark(c, i), p->mask,
+				 c->listeners[i].queue,
+				 c->firewall.when_down_pass ? " --queue-bypass" : "");
+	step_run(steps, "exist", "%s -t raw -D PREROUTING -j %.28s", program, p->table);
+	step_run(steps, NULL, "%s -t raw -A PREROUTING -j %.28s", program, p->table);
+}
+
+static void undo_queues(struct firewall_steps *steps, const struct firewall_place *p,
+			const char *program)
+{
+	step_run(steps, "exist", "%s -t raw -D PREROUTING -j %.28s", program, p->table);
+	step_run(steps, "No chain", "%s -t raw -F %.28s", program, p->table);
+	step_run(steps, "No chain", "%s -t raw -X %.28s", program, p->table);
+}
+
 int firewall_plan(const struct config *c, const struct firewall_host *host,
 		  struct firewall_place *ret_place, struct firewall_steps *ret, char *error,
 		  size_t error_cap_bytes)
@@ -186,7 +221,7 @@ int firewall_plan(const struct config *c, const struct firewall_host *host,
 	*ret = (struct firewall_steps){ 0 };
 	if (r < 0)
 		return r;
-	firewall_place_of(c, host->v6, ret_place);
+	firewall_place_of(c, host, ret_place);
 	if (host->demux[0])
 		step_write(ret, FIREWALL_DEMUX, strdup("0"));
 	step_write(ret, FIREWALL_PORTS, firewall_ports_add(host->ports, c));
@@ -195,6 +230,10 @@ int firewall_plan(const struct config *c, const struct firewall_host *host,
 			 ret_place->route_table);
 		plan_rules(ret, ret_place, family, "add", THERE);
 	}
+	if (ret_place->held)
+		plan_queues(ret, c, ret_place, "iptables");
+	if (ret_place->held && host->v6)
+		plan_queues(ret, c, ret_place, "ip6tables");
 	step_nft(ret, firewall_rules_print(c, host));
 	if (!ret->no_memory)
 		return 0;
@@ -215,6 +254,10 @@ int firewall_undo(const struct firewall_place *p, struct firewall_steps *ret)
 		step_run(ret, GONE, "ip -%c route del local default dev lo table %u", family,
 			 p->route_table);
 	}
+	if (p->held)
+		undo_queues(ret, p, "iptables");
+	if (p->held && p->v6)
+		undo_queues(ret, p, "ip6tables");
 	return ret->no_memory ? -ENOMEM : 0;
 }
 

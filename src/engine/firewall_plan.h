@@ -17,10 +17,11 @@
  * @v6:		has IPv6
  * @demux:	tcp_early_demux as it is, "" where there is none
  * @ports:	ip_local_reserved_ports as they are
+ * @queue:	nf_tables can queue packets; of interest where SYNs are to be held
  * @cgroups:	what nft wants in front of the path of a cgroup v2: "" or "unified/"
  */
 struct firewall_host {
-	bool v6;
+	bool v6, queue;
 	char *demux;
 	char *ports;
 	const char *cgroups;
@@ -29,12 +30,13 @@ struct firewall_host {
 /**
  * struct firewall_place - what of a host is ours: enough to undo it
  * @marks:	how many marks are in use, @divert_mark and those behind it
+ * @held:	rules of iptables bring SYNs to a queue
  */
 struct firewall_place {
 	char table[72];
 	uint32_t divert_mark, mask, marks;
 	uint32_t route_table, rule_priority;
-	bool v6;
+	bool v6, held;
 };
 
 /**
@@ -75,7 +77,11 @@ int firewall_plan(const struct config *c, const struct firewall_host *host,
 int firewall_undo(const struct firewall_place *place, struct firewall_steps *ret);
 
 /* Where the plan of this configuration would be. */
-void firewall_place_of(const struct config *c, bool v6, struct firewall_place *ret);
+void firewall_place_of(const struct config *c, const struct firewall_host *host,
+		       struct firewall_place *ret);
+
+/* Are there SYNs to be held? */
+bool firewall_plan_holds(const struct config *c);
 
 /* As a shell script that does the same. */
 void firewall_steps_print(const struct firewall_steps *steps, FILE *to);

@@ -18,6 +18,10 @@
  * From here: only a connection that begins is looked at; its mark is kept with the connection.
  * So a session that was there before, or that somebody opened to this host, is left alone.
  *
+ * A SYN for an honest listener is held before all that, and comes on when it is let go.  It is
+ * decided upon twice, by the same words.  Where nf_tables cannot queue, a mark of its own brings
+ * it to a rule of iptables, and is taken off again.
+ *
  * REDIRECT is NAT: asked once for each connection, before others' NAT rules.
  */
 #include <errno.h>
@@ -27,16 +31,18 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "engine/firewall_nets.h"
 #include "engine/firewall_rules.h"
 
-#define NAT_PRIORITY (-110) /* before dstnat (-100), where others have theirs */
+#define NAT_PRIORITY (-110)  /* before dstnat (-100), where others have theirs */
+#define HOLD_PRIORITY (-301) /* before iptables' table raw, and connection tracking */
 
 struct writer {
 	FILE *f;
 	const struct config *c;
 	const struct firewall_host *host;
-	const struct netset **nets; /* named sets, in the order of their names */
-	size_t n_nets;
+	struct firewall_nets nets;
+	bool holding; /* what is written is the chain that holds SYNs */
 };
 
 static const char *const family_words[] = { [4] = "ip", [6] = "ip6" };
@@ -60,29 +66,6 @@ static const struct addr *target_of(const struct listener_config *l, uint8_t fam
 	return NULL;
 }
 
-/* Where the marks of what this host sends begin: @m's listener is the how manieth of them? */
-static uint32_t mark_of(const struct config *c, size_t listener)
-{
-	uint32_t mark = c->firewall.divert_mark;
-
-	for (size_t i = 0; i <= listener && i < c->n_listeners; i++)
-		for (size_t k = 0; k < c->firewall.n_intercept; k++) {
-			const struct firewall_match *m = &c->firewall.intercept[k];
-
-			if (m->listener == i && m->traffic & FIREWALL_FROM_HERE &&
-			    c->listeners[i].mode == LISTENER_TPROXY) {
-				mark++;
-				break;
-			}
-		}
-	return mark;
-}
-
-uint32_t firewall_rules_marks(const struct config *c)
-{
-	return mark_of(c, c->n_listeners) - c->firewall.divert_mark + 1;
-}
-
 int firewall_rules_check(const struct config *c, char *error, size_t cap)
 {
 	const struct firewall_config *f = &c->firewall;
@@ -95,7 +78,7 @@ int firewall_rules_check(const struct config *c, char *error, size_t cap)
 			 c->mark, f->mask);
 		return -EINVAL;
 	}
-	for (uint32_t i = 0; i < firewall_rules_marks(c); i++)
+	for (uint32_t i = 0; f->divert_mark + i < firewall_rules_held_mark(c, c->n_listeners); i++)
 		if ((f->divert_mark + i) & ~f->mask || f->divert_mark + i == own) {
 			snprintf(error, cap,
 				 "the mark %#x is needed, which firewall.mask does not allow or "
@@ -123,15 +106,6 @@ int firewall_rules_check(const struct config *c, char *error, size_t cap)
 }
 
 /* --- the words of a rule ----------------------------------------------------------------- */
-
-static size_t net_index(const struct writer *w, const struct netset *nets)
-{
-	size_t i = 0;
-
-	while (i < w->n_nets && w->nets[i] != nets)
-		i++;
-	return i;
-}
 
 static void print_names(const struct writer *w, const char *what, char *const *list, size_t n)
 {
@@ -213,10 +187,10 @@ static void print_conditions(const struct writer *w, const struct firewall_match
 		fprintf(w->f, "meta nfproto ipv%u ", family);
 	if (m->source)
 		fprintf(w->f, "%s saddr @nets%zu-v%u ", family_words[family],
-			net_index(w, m->source), family);
+			firewall_nets_index(&w->nets, m->source), family);
 	if (m->destination)
 		fprintf(w->f, "%s daddr @nets%zu-v%u ", family_words[family],
-			net_index(w, m->destination), family);
+			firewall_nets_index(&w->nets, m->destination), family);
 	print_networks(w, m->networks);
 	print_ports(w, m);
 	if (all == FIREWALL_FROM_HERE)
@@ -224,13 +198,6 @@ static void print_conditions(const struct writer *w, const struct firewall_match
 	if (cgroup)
 		print_cgroup(w, cgroup);
 	print_traffic(w, m->traffic, all);
-}
-
-static bool nets_have(const struct netset *nets, uint8_t family)
-{
-	struct addr first, last;
-
-	return !nets || netset_range(nets, family, 0, &first, &last);
 }
 
 /* --- what becomes of it ------------------------------------------------------------------ */
@@ -260,12 +227,16 @@ static void print_verdict(const struct writer *w, const struct firewall_match *m
 
 	switch (l->mode) {
 	case LISTENER_TPROXY:
-		if (all == FIREWALL_FROM_ELSEWHERE) {
-			fprintf(w->f, "goto listener-%s\n", l->name);
+		if (w->holding && !l->honest) {
+			fputs("accept\n", w->f);
 			return;
 		}
-		print_mark(w, "ct mark", mark_of(w->c, m->listener));
-		print_mark(w, "meta mark", mark_of(w->c, m->listener));
+		if (all == FIREWALL_FROM_ELSEWHERE) {
+			fprintf(w->f, "goto %s-%s\n", w->holding ? "hold" : "listener", l->name);
+			return;
+		}
+		print_mark(w, "ct mark", firewall_rules_mark(w->c, m->listener));
+		print_mark(w, "meta mark", firewall_rules_mark(w->c, m->listener));
 		fputs("accept\n", w->f);
 		return;
 	case LISTENER_REDIRECT:
@@ -284,7 +255,7 @@ static void print_intercept(const struct writer *w, const struct firewall_match 
 	for (uint8_t family = 4; family <= (w->host->v6 ? 6 : 4); family += 2) {
 		const struct addr *target = target_of(l, family, reachable);
 
-		if (!target || !nets_have(m->source, family) || !nets_have(m->destination, family))
+		if (!target || !firewall_nets_have(m->source, family) || !firewall_nets_have(m->destination, family))
 			continue;
 		for (size_t i = 0; i < m->n_cgroups || !i; i++) {
 			print_conditions(w, m, all, family,
@@ -323,7 +294,7 @@ static const char *exempt_name(uint32_t all)
 static void print_exempt_rule(const struct writer *w, const struct firewall_match *m, uint32_t all,
 			      uint8_t family)
 {
-	if (family && (!nets_have(m->source, family) || !nets_have(m->destination, family)))
+	if (family && (!firewall_nets_have(m->source, family) || !firewall_nets_have(m->destination, family)))
 		return;
 	for (size_t i = 0; i < m->n_cgroups || !i; i++) {
 		print_conditions(w, m, all, family, m->n_cgroups ? m->cgroups[i] : NULL);
@@ -388,21 +359,12 @@ static void print_listener(const struct writer *w, const struct listener_config 
 	fprintf(w->f, "%s\t}\n", w->c->firewall.when_down_pass ? "" : "\t\tdrop\n");
 }
 
-static bool listener_intercepts(const struct config *c, size_t listener, uint32_t all)
-{
-	for (size_t i = 0; i < c->firewall.n_intercept; i++)
-		if (c->firewall.intercept[i].listener == listener &&
-		    c->firewall.intercept[i].traffic & all)
-			return true;
-	return false;
-}
-
 static uint32_t networks_of(const struct config *c)
 {
 	uint32_t networks = 0;
 
 	for (size_t i = 0; i < c->n_listeners; i++)
-		if (listener_intercepts(c, i, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE))
+		if (firewall_rules_bring(c, i, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE))
 			networks |= c->listeners[i].networks;
 	return networks;
 }
@@ -422,6 +384,64 @@ static void print_return(const struct writer *w)
 			w->c->mark);
 }
 
+/* Where a SYN of one honest listener waits. */
+static void print_hold_one(const struct writer *w, size_t listener)
+{
+	const struct listener_config *l = &w->c->listeners[listener];
+
+	fprintf(w->f, "\tchain hold-%s {\n\t\t", l->name);
+	if (w->host->queue) {
+		fprintf(w->f, "queue num %u%s\n\t}\n", l->queue,
+			w->c->firewall.when_down_pass ? " bypass" : "");
+		return;
+	}
+	print_mark(w, "meta mark", firewall_rules_held_mark(w->c, listener));
+	fputs("accept\n\t}\n", w->f);
+}
+
+static void print_hold(const struct writer *w)
+{
+	struct writer holding = *w;
+	const struct config *c = w->c;
+
+	holding.holding = true;
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (firewall_rules_hold(c, i))
+			print_hold_one(w, i);
+	fprintf(w->f,
+		"\tchain hold {\n"
+		"\t\ttype filter hook prerouting priority %d; policy accept;\n"
+		"\t\tmeta l4proto != tcp accept\n"
+		"\t\ttcp flags & (fin | syn | rst | ack) != syn accept\n",
+		HOLD_PRIORITY);
+	print_own(w);
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (firewall_rules_hold(c, i) && firewall_rules_bring(c, i, FIREWALL_FROM_HERE))
+			fprintf(w->f, "\t\tiifname \"lo\" meta mark & %#x == %#x goto hold-%s\n",
+				c->firewall.mask, firewall_rules_mark(c, i), c->listeners[i].name);
+	fputs("\t\tiifname \"lo\" accept\n", w->f);
+	print_link_local(w);
+	fprintf(w->f, "\t\tjump %s\n", exempt_name(FIREWALL_FROM_ELSEWHERE));
+	print_intercepts(&holding, LISTENER_TPROXY, FIREWALL_FROM_ELSEWHERE);
+	fputs("\t}\n", w->f);
+}
+
+/* It has been held by its mark: as if it had not. */
+static void print_held(const struct writer *w, size_t listener)
+{
+	const struct config *c = w->c;
+	uint32_t held = firewall_rules_held_mark(c, listener);
+
+	if (firewall_rules_bring(c, listener, FIREWALL_FROM_HERE)) {
+		fprintf(w->f, "\t\tiifname \"lo\" meta mark & %#x == %#x ", c->firewall.mask, held);
+		print_mark(w, "meta mark", firewall_rules_mark(c, listener));
+		fputs("\n", w->f);
+	}
+	fprintf(w->f, "\t\tmeta mark & %#x == %#x ", c->firewall.mask, held);
+	print_mark(w, "meta mark", 0);
+	fputs("\n", w->f);
+}
+
 static void print_prerouting(const struct writer *w)
 {
 	const struct config *c = w->c;
@@ -436,10 +456,13 @@ static void print_prerouting(const struct writer *w)
 		c->firewall.priority);
 	print_own(w);
 	for (size_t i = 0; i < c->n_listeners; i++)
+		if (firewall_rules_hold(c, i) && !w->host->queue)
+			print_held(w, i);
+	for (size_t i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].mode == LISTENER_TPROXY &&
-		    listener_intercepts(c, i, FIREWALL_FROM_HERE))
+		    firewall_rules_bring(c, i, FIREWALL_FROM_HERE))
 			fprintf(w->f, "\t\tiifname \"lo\" meta mark & %#x == %#x goto listener-%s\n",
-				c->firewall.mask, mark_of(c, i), c->listeners[i].name);
+				c->firewall.mask, firewall_rules_mark(c, i), c->listeners[i].name);
 	fputs("\t\tiifname \"lo\" accept\n", w->f);
 	print_return(w);
 	fputs("\t\tct direction reply accept\n", w->f);
@@ -461,9 +484,9 @@ static void print_output(const struct writer *w)
 	fputs("\t\tct direction reply accept\n", w->f);
 	for (size_t i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].mode == LISTENER_TPROXY &&
-		    listener_intercepts(c, i, FIREWALL_FROM_HERE)) {
-			fprintf(w->f, "\t\tct mark & %#x == %#x ", c->firewall.mask, mark_of(c, i));
-			print_mark(w, "meta mark", mark_of(c, i));
+		    firewall_rules_bring(c, i, FIREWALL_FROM_HERE)) {
+			fprintf(w->f, "\t\tct mark & %#x == %#x ", c->firewall.mask, firewall_rules_mark(c, i));
+			print_mark(w, "meta mark", firewall_rules_mark(c, i));
 			fputs("accept\n", w->f);
 		}
 	fputs("\t\tmeta l4proto tcp tcp flags & (fin | syn | rst | ack) != syn accept\n"
@@ -488,48 +511,6 @@ static void print_nat_chain(const struct writer *w, const char *hook, uint32_t a
 	fputs("\t}\n", w->f);
 }
 
-/* --- sets of networks -------------------------------------------------------------------- */
-
-static void net_add(struct writer *w, const struct netset *nets)
-{
-	if (nets && net_index(w, nets) == w->n_nets)
-		w->nets[w->n_nets++] = nets;
-}
-
-static int nets_gather(struct writer *w)
-{
-	const struct firewall_config *f = &w->c->firewall;
-
-	w->nets = calloc(2 * (f->n_intercept + f->n_exempt) + 1, sizeof(struct netset *));
-	if (!w->nets)
-		return -ENOMEM;
-	for (size_t i = 0; i < f->n_intercept + f->n_exempt; i++) {
-		const struct firewall_match *m =
-			i < f->n_intercept ? &f->intercept[i] : &f->exempt[i - f->n_intercept];
-
-		net_add(w, m->source);
-		net_add(w, m->destination);
-	}
-	return 0;
-}
-
-static void print_nets(const struct writer *w, size_t index, uint8_t family)
-{
-	struct addr first, last;
-	char a[ADDR_TEXT_MAX], b[ADDR_TEXT_MAX];
-
-	if (!nets_have(w->nets[index], family))
-		return;
-	fprintf(w->f, "\tset nets%zu-v%u {\n\t\ttype ipv%u_addr; flags interval;\n\t\telements = {",
-		index, family, family);
-	for (size_t i = 0; netset_range(w->nets[index], family, i, &first, &last); i++) {
-		fprintf(w->f, "%s%s", i ? ", " : " ", addr_format_ip(&first, a));
-		if (!addr_ip_eq(&first, &last))
-			fprintf(w->f, "-%s", addr_format_ip(&last, b));
-	}
-	fputs(" }\n\t}\n", w->f);
-}
-
 /* --- the table --------------------------------------------------------------------------- */
 
 static bool keeps_sources(const struct config *c)
@@ -548,18 +529,18 @@ static void print_table(const struct writer *w)
 	/* Emptied and filled in one transaction: whatever was there, nobody sees neither. */
 	fprintf(w->f, "add table inet %s\ndelete table inet %s\ntable inet %s {\n",
 		c->firewall.table, c->firewall.table, c->firewall.table);
-	for (size_t i = 0; i < w->n_nets; i++)
-		for (uint8_t family = 4; family <= 6; family += 2)
-			print_nets(w, i, family);
+	firewall_nets_print(&w->nets, w->f);
 	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
 		print_exempt(w, both[i]);
 	for (size_t i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].mode == LISTENER_TPROXY &&
-		    listener_intercepts(c, i, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE))
+		    firewall_rules_bring(c, i, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE))
 			print_listener(w, &c->listeners[i]);
 	if (intercepts(c, LISTENER_TPROXY, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE) ||
 	    keeps_sources(c))
 		print_prerouting(w);
+	if (firewall_rules_held_mark(c, c->n_listeners) > firewall_rules_held_mark(c, 0))
+		print_hold(w);
 	if (intercepts(c, LISTENER_TPROXY, FIREWALL_FROM_HERE))
 		print_output(w);
 	if (intercepts(c, LISTENER_REDIRECT, FIREWALL_FROM_ELSEWHERE))
@@ -575,7 +556,7 @@ char *firewall_rules_print(const struct config *c, const struct firewall_host *h
 	char *script = NULL;
 	size_t len;
 
-	if (nets_gather(&w) < 0)
+	if (firewall_nets_gather(&c->firewall, &w.nets) < 0)
 		return NULL;
 	w.f = open_memstream(&script, &len);
 	if (w.f) {
@@ -585,6 +566,6 @@ char *firewall_rules_print(const struct config *c, const struct firewall_host *h
 			script = NULL;
 		}
 	}
-	free(w.nets);
+	free(w.nets.list);
 	return script;
 }

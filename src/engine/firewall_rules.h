@@ -19,4 +19,17 @@ char *firewall_rules_print(const struct config *c, const struct firewall_host *h
  * with an entry for what this host sends. */
 uint32_t firewall_rules_marks(const struct config *c);
 
+/* The mark of what this host sends and @listener is to get. */
+uint32_t firewall_rules_mark(const struct config *c, size_t listener);
+
+/* Do the rules bring anything of @traffic to the listener? */
+bool firewall_rules_bring(const struct config *c, size_t listener, uint32_t traffic);
+
+/* Does the listener hold SYNs that these rules bring? */
+bool firewall_rules_hold(const struct config *c, size_t listener);
+
+/* The mark that brings them to a rule of iptables; for the number of listeners, the first mark
+ * that is not needed. */
+uint32_t firewall_rules_held_mark(const struct config *c, size_t listener);
+
 #endif

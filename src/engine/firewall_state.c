@@ -45,17 +45,18 @@ static int head_read(FILE *f, struct firewall_state *s)
 {
 	struct firewall_place *p = &s->place;
 	_cleanup_free_ char *line = NULL;
-	unsigned int v6;
+	unsigned int v6, held;
 
 	if (line_read(f, &line) < 0 || strcmp(line, FIRST_LINE) != 0 || line_read(f, &line) < 0 ||
 	    sscanf(line, "cookie %" SCNu64 " owner %" SCNu64, &s->cookie, &s->owner) != 2 ||
 	    line_read(f, &line) < 0 ||
 	    sscanf(line, "place %71s %" SCNx32 " %" SCNx32 " %" SCNu32 " %" SCNu32 " %" SCNu32
-			 " %u",
+			 " %u %u",
 		   p->table, &p->divert_mark, &p->mask, &p->marks, &p->route_table,
-		   &p->rule_priority, &v6) != 7)
+		   &p->rule_priority, &v6, &held) != 8)
 		return -EBADMSG;
 	p->v6 = v6;
+	p->held = held;
 	return 0;
 }
 
@@ -112,9 +113,9 @@ int firewall_state_write(const char *path, const struct firewall_state *s)
 		return -errno;
 	fprintf(f,
 		FIRST_LINE "\ncookie %" PRIu64 " owner %" PRIu64 "\nplace %s %#" PRIx32
-			   " %#" PRIx32 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %u\n",
+			   " %#" PRIx32 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %u %u\n",
 		s->cookie, s->owner, p->table, p->divert_mark, p->mask, p->marks, p->route_table,
-		p->rule_priority, p->v6);
+		p->rule_priority, p->v6, p->held);
 	for (size_t i = 0; i < FIREWALL_VALUES; i++)
 		if (s->values[i].set)
 			fprintf(f, "set %s %s\nwas %s %s\n", firewall_value_names[i],
