@@ -84,6 +84,7 @@ def served(lab, listener, text):
         s.close()
 
 
+@pytest.mark.tsan
 @pytest.mark.parametrize("limits, first_port", [
     pytest.param("", 10_000, id="of-flows"),
     pytest.param("limits: { flows: 100000 }\n", 30_000, id="of-descriptors")])
@@ -172,6 +173,7 @@ log: { level: warning }
 
 
 # --- readers that do not read -----------------------------------------------------------------
+@pytest.mark.tsan
 def test_many_slow_readers(lab, serve):
     """Five in each lane, for each offload: senders wait, others are served as ever, memory is a
     read for each, and all arrives in the end."""

@@ -84,8 +84,10 @@ def records_of(limpid, outcomes):
         lambda r: (r["src_ip"], r["src_port"]) in names, count=max(len(names), 2))
 
 
-@pytest.mark.parametrize("kinds", [[k] for k in TRAFFIC] + [["accept", "epoll_ctl"], TRAFFIC],
-                         ids=[*TRAFFIC, "accept-and-epoll_ctl", "all"])
+@pytest.mark.parametrize("kinds", [
+    *(pytest.param([k], id=k) for k in TRAFFIC),
+    pytest.param(["accept", "epoll_ctl"], id="accept-and-epoll_ctl"),
+    pytest.param(TRAFFIC, id="all", marks=pytest.mark.tsan)])
 def test_calls_fail_under_traffic(keeper, crowd, tmp_path, kinds):
     """Every n-th call of a kind fails, for several n, while flows come and go."""
     if kinds == ["mmap"] and sanitized():

@@ -20,7 +20,8 @@ def binary():
 def sanitized():
     """Is the program built with a sanitizer?  Memory figures mean less then."""
     with open(binary(), "rb") as f:
-        return b"__asan_init" in f.read()
+        program = f.read()
+    return b"__asan_init" in program or b"__tsan_init" in program
 
 
 def check_stderr(text):
