@@ -28,6 +28,7 @@
 #include "engine/library.h"
 
 #define RECORD_DELAY_MS 50
+#define NAME_MAX_BYTES 64
 
 const char *limpid_version(void)
 {
@@ -36,7 +37,7 @@ const char *limpid_version(void)
 
 /* Note what is to be said about @r, which is returned. */
 __attribute__((format(printf, 3, 4))) static int failed(struct limpid *l, int r, const char *fmt,
-							 ...)
+							...)
 {
 	va_list ap;
 
@@ -141,6 +142,8 @@ static int configure(struct limpid *l, const char *path, const char *yaml, size_
 	else
 		r = config_parse("(memory)", ".", yaml, len, false, errors, &config);
 	fclose(errors);
+	if (r < 0 && text && text_len && text[text_len - 1] == '\n')
+		text[text_len - 1] = '\0';
 	if (r < 0)
 		return failed(l, r, "%s", text ? text : "out of memory");
 	config_free(l->config);
@@ -229,14 +232,23 @@ static void listener_done(struct listener_config *c)
 /* @l's listeners, with one more place that is all zero. */
 static struct listener_config *listener_place(struct config *c)
 {
-	struct listener_config *all =
-		reallocarray(c->listeners, c->n_listeners + 1, sizeof(*all));
+	struct listener_config *all = reallocarray(c->listeners, c->n_listeners + 1, sizeof(*all));
 
 	if (!all)
 		return NULL;
 	c->listeners = all;
 	memset(&all[c->n_listeners], 0, sizeof(*all));
 	return &all[c->n_listeners];
+}
+
+/* As the schema wants names. */
+static bool is_name(const char *s)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789-_.";
+	size_t n = strlen(s);
+
+	return n && n <= NAME_MAX_BYTES && strspn(s, letters) == n;
 }
 
 static int listener_fill(struct limpid *l, const struct limpid_listener *from,
@@ -252,6 +264,9 @@ static int listener_fill(struct limpid *l, const struct limpid_listener *from,
 	c->addresses = NEW0(struct addr);
 	if (!c->name || !c->addresses)
 		return failed(l, -ENOMEM, "out of memory");
+	if (!is_name(c->name))
+		return failed(l, -EINVAL, "a listener's name is 1 to %d letters, digits, - _ .",
+			      NAME_MAX_BYTES);
 	if (!from->address || addr_parse(from->address, c->addresses) < 0)
 		return failed(l, -EINVAL, "listener '%s': no address to listen on: '%s'", c->name,
 			      from->address ? from->address : "");
@@ -358,8 +373,8 @@ static int interceptors_list(struct limpid *l)
 	if (!l->interceptors)
 		return -ENOMEM;
 	for (unsigned int i = 0; i < l->n_interceptors; i++)
-		l->interceptors[i] = (struct interceptor){ .open = interceptor_open,
-							   .conf = &l->confs[i] };
+		l->interceptors[i] =
+			(struct interceptor){ .open = interceptor_open, .conf = &l->confs[i] };
 	return 0;
 }
 
@@ -436,7 +451,7 @@ int limpid_run(struct limpid *limpid)
 	if (!atomic_load(&limpid->runs))
 		return too_late(limpid); /* it could not start */
 	while (sem_wait(&limpid->idle) < 0)
-		; /* a signal; its handler may have stopped the engine */
+		;		 /* a signal; its handler may have stopped the engine */
 	sem_post(&limpid->idle); /* for whoever waits again */
 	engine_stop(limpid->engine);
 	return 0;

@@ -360,7 +360,7 @@ static void test_each_verdict(void **state)
 static void test_rows(void **state)
 {
 	static const enum act rows[][ROW_MAX] = {
-		{ ACT_LINES, ACT_TWICE, ACT_PASS }, { ACT_TWICE, ACT_LINES, ACT_TAIL },
+		{ ACT_LINES, ACT_TWICE, ACT_PASS },  { ACT_TWICE, ACT_LINES, ACT_TAIL },
 		{ ACT_TAIL, ACT_LINES, ACT_GATHER }, { ACT_LINES, ACT_DROP, ACT_TAIL },
 		{ ACT_GATHER, ACT_TAIL, ACT_LINES },
 	};
