@@ -12,7 +12,7 @@ set -euo pipefail
 policy=/usr/sbin/policy-rc.d
 
 build=(gcc libc6-dev make meson ninja-build pkgconf python3
-	libssl-dev libfyaml-dev libcmocka-dev libmnl-dev libc-ares-dev libjansson-dev)
+	libssl-dev libfyaml-dev libcmocka-dev libcrypt-dev libmnl-dev libc-ares-dev libjansson-dev)
 test=("${build[@]}" clang libclang-rt-14-dev python3-pytest mandoc git openssl
 	nftables iptables iproute2 procps util-linux nginx-light curl wget ca-certificates
 	busybox-static unbound tcpdump strace systemd zsh)

@@ -21,6 +21,12 @@
  */
 int crypto_sha1(struct span in, uint8_t ret[static CRYPTO_SHA1_BYTES]);
 
+#define CRYPTO_SHA256_BYTES 32
+
+/* HMAC-SHA-256 of @n pieces, one after the other (RFC 2104).  Return: 0, or -EIO. */
+int crypto_hmac(const uint8_t key[static CRYPTO_SHA256_BYTES], const struct span *pieces, size_t n,
+		uint8_t ret[static CRYPTO_SHA256_BYTES]);
+
 /**
  * crypto_base64() - standard alphabet, padded (RFC 4648 section 4)
  * @dst:	room for CRYPTO_BASE64_LEN(@in.len) + 1; NUL-terminated

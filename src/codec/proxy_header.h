@@ -11,7 +11,7 @@
 #include "codec/codec.h"
 
 /*
- * The PROXY protocol, versions 1 and 2: "The PROXY protocol", HAProxy, 2020/03/05 (proxy-protocol.txt),
+ * "The PROXY protocol", versions 1 and 2 (HAProxy, proxy-protocol.txt, 2020/03/05),
  * sections 2.1 and 2.2.
  */
 

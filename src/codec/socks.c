@@ -31,7 +31,8 @@ static struct addr addr_make(uint8_t family, const uint8_t *ip, uint16_t port)
 }
 
 /* A name on the wire: an address in disguise, or a name proper. */
-static int name_parse(struct span s, uint16_t port, struct addr *ret, char name[static HOSTNAME_CAP])
+static int name_parse(struct span s, uint16_t port, struct addr *ret,
+		      char name[static HOSTNAME_CAP])
 {
 	char text[ADDR_TEXT_MAX];
 

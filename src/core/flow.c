@@ -14,6 +14,7 @@
 
 #include "core/flow.h"
 #include "core/listener.h"
+#include "core/users.h"
 #include "core/worker.h"
 #include "sys/sock.h"
 
@@ -519,6 +520,7 @@ void flow_close(struct flow *f, enum why why)
 		f->dialer->forget(f);
 	if (f->proto->forget)
 		f->proto->forget(f);
+	login_forget(f);
 	w->stats.ended[why]++;
 	w->stats.bytes_up += f->up.bytes;
 	w->stats.bytes_down += f->down.bytes;

@@ -69,6 +69,7 @@ enum source_got {
  * @decision:	policy's; .final once nothing can change it
  * @plan:	what the server was dialled with
  * @greeter:	the learner that owes the client an answer
+ * @login:	a password of this flow is being checked: see login.c
  * @served:	the proto deals with the client itself: see flow_serve.c
  * @proto_state: the proto's own
  * @farewell_bytes: read and dropped in PHASE_FAREWELL
@@ -111,6 +112,7 @@ struct flow {
 	struct own_end *came, *made;
 	void *proto_state;
 	const struct learner *greeter;
+	struct login_request *login;
 	size_t farewell_bytes;
 	struct end *dead;
 	uint64_t unsaid_bytes;
@@ -301,6 +303,9 @@ void flow_serve_dial(struct flow *f, const struct plan *plan);
 
 /* While learning goes on: read the client's first bytes, look, decide, hand them on. */
 void flow_learn(struct flow *f);
+
+/* What a learner waited for, other than bytes, is there: ask it again about what is kept. */
+void flow_learn_again(struct flow *f);
 
 /* Give the server what was looked at and may go; forget it when nobody looks any more. */
 void flow_hand_on(struct flow *f);

@@ -194,6 +194,27 @@ static void hand_on_fresh(struct flow *f, struct span fresh)
 		flow_hand_on(f);
 }
 
+/* Learners have looked at f->view, of which all is in f->look if @kept.  False: nothing more is
+ * to be read now. */
+static bool learn_went_on(struct flow *f, bool kept)
+{
+	if (f->served && !flow_is_closed(f)) {
+		if (kept || !f->view.len || look_keep(f, f->view) == 0)
+			flow_serve_begin(f);
+		return false;
+	}
+	if (!flow_is_over(f))
+		flow_decide(f);
+	if (flow_is_over(f))
+		return false;
+	if (kept)
+		flow_hand_on(f);
+	else
+		hand_on_fresh(f, f->view);
+	f->view = span_of(NULL, 0);
+	return !flow_is_closed(f);
+}
+
 /* One read, and what follows from it.  False: nothing to read. */
 static bool learn_once(struct flow *f)
 {
@@ -224,27 +245,13 @@ static bool learn_once(struct flow *f)
 	}
 	f->look_full = f->view.len >= look_limit(f);
 	run_learners(f, last);
-	if (f->served && !flow_is_closed(f)) {
-		if (kept || !f->view.len || look_keep(f, f->view) == 0)
-			flow_serve_begin(f);
-		return false;
-	}
-	if (!flow_is_over(f))
-		flow_decide(f);
-	if (flow_is_over(f))
-		return false;
-	if (kept)
-		flow_hand_on(f);
-	else
-		hand_on_fresh(f, f->view);
-	f->view = span_of(NULL, 0);
-	return !flow_is_closed(f);
+	return learn_went_on(f, kept);
 }
 
 /* Is there a reason to read now what the client says first? */
 static bool wants_bytes(const struct flow *f)
 {
-	if (f->learned || !end_can_read(&f->client))
+	if (f->learned || f->login || !end_can_read(&f->client))
 		return false;
 	switch (f->phase) {
 	case PHASE_LEARN:
@@ -282,6 +289,24 @@ void flow_learn_start(struct flow *f)
 
 void flow_learn(struct flow *f)
 {
+	if (f->login && f->client.failed) { /* it does not wait for the answer */
+		flow_close(f, WHY_CLIENT_RESET);
+		return;
+	}
 	while (wants_bytes(f) && learn_once(f))
 		;
+}
+
+void flow_learn_again(struct flow *f)
+{
+	if (flow_is_over(f))
+		return;
+	if (f->served) {
+		f->proto->relay(f);
+		return;
+	}
+	f->view = buf_span(&f->look);
+	run_learners(f, false);
+	if (learn_went_on(f, f->look.len > 0))
+		flow_learn(f);
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "core/flow.h"
+#include "core/users.h"
 #include "core/worker.h"
 #include "sys/log.h"
 #include "sys/nfqueue.h"
@@ -213,6 +214,7 @@ static void on_wake(struct loop *l)
 	struct worker *w = container_of(l, struct worker, loop);
 
 	inbox_start(w);
+	login_deliver(w);
 	if (!atomic_load(&w->drain_asked) || w->draining)
 		return;
 	listen_stop(w);
@@ -261,6 +263,7 @@ int worker_init(struct worker *w, struct realm *realm, unsigned int index)
 	*w = (struct worker){ .realm = realm, .index = index };
 	list_init(&w->flows);
 	list_init(&w->ended);
+	list_init(&w->logins);
 	pool_init(&w->flow_pool, sizeof(struct flow));
 	pipe_pool_init(&w->tools.pipes, realm->pipes_per_worker);
 	timer_init(&w->accept_timer, accept_resume);

@@ -69,6 +69,7 @@ struct snapshot {
  * @own_ends:	finds limpid's own connections that come back; NULL: none can
  * @maker:	makes the sockets that dial; NULL: limpid does
  * @workers:	all of them, so that one can hand a client over to another
+ * @login:	checks passwords; NULL: no listener wants users
  * @owner:	the observer's own
  * @n_flows:	flows of all workers
  * @look_ahead_bytes: kept by all flows
@@ -89,6 +90,7 @@ struct realm {
 	struct worker *workers;
 	unsigned int n_workers;
 	const struct observer *observer;
+	struct login *login;
 	void *owner;
 	atomic_uint n_flows;
 	atomic_ullong look_ahead_bytes;
@@ -109,6 +111,7 @@ struct worker_listener {
  * @moved:	bytes of all its flows, for those who wait for an end
  * @record:	the observer's own
  * @dialer_state: the name dialer's own
+ * @logins:	login requests that have been answered (login.c, under its lock)
  */
 struct worker {
 	struct realm *realm;
@@ -130,6 +133,7 @@ struct worker {
 	atomic_ullong moved;
 	void *record;
 	void *dialer_state;
+	struct list logins;
 };
 
 /* Return: 0 or -errno. */

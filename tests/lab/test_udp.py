@@ -17,7 +17,8 @@ RECVERR, ERRQUEUE = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}, 
 def config(more="timeouts: { udp: 2s, dns: 2s }"):
     return f"""
 listeners:
-  - {{ name: routed, mode: tproxy, address: ["127.0.0.1:50080", "[::1]:50080"], network: [tcp, udp] }}
+  - {{ name: routed, mode: tproxy, network: [tcp, udp],
+      address: ["127.0.0.1:50080", "[::1]:50080"] }}
 rules:
   - {{ name: dns, match: {{ network: udp, port: 53 }}, action: accept }}
   - {{ name: keep, match: {{ network: udp, port: {KEEP} }}, action: accept, source: keep }}

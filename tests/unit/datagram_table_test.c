@@ -358,7 +358,8 @@ BOTH(ten_thousand_in_turn)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		UNIT_BOTH(refused_by_server), UNIT_BOTH(refused_by_policy),    UNIT_BOTH(limits), UNIT_BOTH(eviction),
+		UNIT_BOTH(refused_by_server), UNIT_BOTH(refused_by_policy),    UNIT_BOTH(limits),
+		UNIT_BOTH(eviction),
 		UNIT_BOTH(idle_times),	      UNIT_BOTH(out_of_descriptors),   UNIT_BOTH(path_mtu),
 		UNIT_BOTH(loop_refused),      UNIT_BOTH(ten_thousand_in_turn),
 	};
