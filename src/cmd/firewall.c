@@ -14,9 +14,7 @@ static const char usage[] =
 	"\n"
 	"  plan           print the commands that up would run, and change nothing\n"
 	"  up             run them; what is there already is replaced\n"
-	"  down           take everything back\n"
-	OPTIONS_CONFIG_HELP
-	"  --help         this text\n"
+	"  down           take everything back\n" OPTIONS_CONFIG_HELP "  --help         this text\n"
 	"\n"
 	"Exit status: 0 done, 1 failed, 2 wrong usage.\n";
 

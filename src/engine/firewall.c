@@ -145,22 +145,37 @@ static int session_open(struct session *s, char *error, size_t cap)
 
 /* --- doing -------------------------------------------------------------------------------- */
 
+/* Half-way would be too late to find that one is not there. */
+static int programs_find(const struct firewall_steps *steps, const struct complaint *c)
+{
+	static const char *const programs[][2] = { { "nft ", "nftables" },
+						   { "ip ", "iproute2" },
+						   { "iptables ", "iptables" },
+						   { "ip6tables ", "iptables" } };
+
+	for (size_t i = 0; i < steps->n; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(programs) && steps->list[i].line; k++) {
+			size_t len = strlen(programs[k][0]);
+			char name[16];
+
+			if (strncmp(steps->list[i].line, programs[k][0], len) != 0)
+				continue;
+			snprintf(name, sizeof(name), "%.*s", (int)len - 1, programs[k][0]);
+			if (!command_exists(name))
+				return failed(c, -ENOENT,
+					      "the program %s was not found in PATH, /usr/sbin or "
+					      "/sbin; cure: install the package %s",
+					      name, programs[k][1]);
+		}
+	return 0;
+}
+
 static int run_command(const struct firewall_step *step, const struct complaint *c)
 {
-	static const char *const packages[][2] = { { "nft", "nftables" },
-						   { "ip6tables", "iptables" },
-						   { "iptables", "iptables" },
-						   { "ip", "iproute2" } };
 	struct command command;
 	char said[256];
 	int r = command_begin(&command, step->line, step->input);
 
-	for (size_t i = 0; i < ARRAY_SIZE(packages) && r == -ENOENT; i++)
-		if (!strncmp(step->line, packages[i][0], strlen(packages[i][0])))
-			return failed(c, r,
-				      "the program %s was not found in PATH, /usr/sbin or /sbin; "
-				      "cure: install the package %s",
-				      packages[i][0], packages[i][1]);
 	if (r < 0)
 		return failed(c, r, "cannot run '%s': %s", step->line, strerror(-r));
 	r = command_end(&command, said, sizeof(said));
@@ -225,7 +240,13 @@ static int undo(struct session *s, const struct firewall_place *place,
 
 	if (r < 0)
 		r = failed(&s->complaint, r, "out of memory");
-	for (size_t i = 0; i < steps.n && !steps.no_memory; i++) {
+	else
+		r = programs_find(&steps, &s->complaint);
+	if (r < 0) {
+		firewall_steps_done(&steps);
+		return r;
+	}
+	for (size_t i = 0; i < steps.n; i++) {
 		struct firewall_steps one = { .list = &steps.list[i], .n = 1 };
 		int failure = steps_run(&one, r ? &unheard : &s->complaint);
 
@@ -303,6 +324,8 @@ static int up(struct session *s, const struct config *c, uint64_t owner)
 			      s->complaint.cap_bytes);
 
 	elsewhere = s->state.place.table[0] && !place_eq(&s->state.place, &state.place);
+	if (!r)
+		r = programs_find(&steps, &s->complaint);
 	if (!r)
 		r = state_make(s, &steps, &state);
 	if (!r && elsewhere) /* what was before we ever came stays known */

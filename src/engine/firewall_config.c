@@ -209,7 +209,8 @@ static bool listener_find(struct reader *r, const struct yaml_node *name, size_t
 			*ret = i;
 			if (l->mode != LISTENER_FIXED)
 				return true;
-			diag_add(r->diag, name->at, name->text, "a listener of mode tproxy, redirect",
+			diag_add(r->diag, name->at, name->text,
+				 "a listener of mode tproxy, redirect",
 				 "mode fixed does not learn where intercepted traffic was going");
 			return false;
 		}
@@ -322,8 +323,9 @@ static void numbers_check(struct reader *r, const struct yaml_node *node)
 			 "firewall.divert-mark %#x has bits outside of firewall.mask %#x",
 			 f->divert_mark, f->mask);
 	else if ((r->config->mark & f->mask) == f->divert_mark)
-		diag_add(r->diag, at->at, at->text, NULL,
-			 "within firewall.mask, firewall.mark and firewall.divert-mark are the same");
+		diag_add(
+			r->diag, at->at, at->text, NULL,
+			"within firewall.mask, firewall.mark and firewall.divert-mark are the same");
 }
 
 void firewall_compile(struct yaml_node *node, struct config *c, struct sets *sets, struct diag *d)

@@ -60,9 +60,9 @@ static void print(const struct firewall_nets *all, size_t index, uint8_t family,
 	fputs(" }\n\t}\n", to);
 }
 
-void firewall_nets_print(const struct firewall_nets *all, FILE *to)
+void firewall_nets_print(const struct firewall_nets *all, bool v6, FILE *to)
 {
 	for (size_t i = 0; i < all->n; i++)
-		for (uint8_t family = 4; family <= 6; family += 2)
+		for (uint8_t family = 4; family <= (v6 ? 6 : 4); family += 2)
 			print(all, i, family, to);
 }

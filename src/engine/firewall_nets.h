@@ -24,6 +24,6 @@ size_t firewall_nets_index(const struct firewall_nets *all, const struct netset 
 /* Is there anything of @family in @nets?  NULL is everything. */
 bool firewall_nets_have(const struct netset *nets, uint8_t family);
 
-void firewall_nets_print(const struct firewall_nets *all, FILE *to);
+void firewall_nets_print(const struct firewall_nets *all, bool v6, FILE *to);
 
 #endif

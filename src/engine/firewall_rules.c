@@ -31,21 +31,13 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
-#include "engine/firewall_nets.h"
+#include "engine/firewall_match.h"
 #include "engine/firewall_rules.h"
 
-#define NAT_PRIORITY (-110)  /* before dstnat (-100), where others have theirs */
+#define NAT_PRIORITY (-110) /* before dstnat (-100), where others have theirs */
+#define LATE_PRIORITY 250
 #define HOLD_PRIORITY (-301) /* before iptables' table raw, and connection tracking */
 
-struct writer {
-	FILE *f;
-	const struct config *c;
-	const struct firewall_host *host;
-	struct firewall_nets nets;
-	bool holding; /* what is written is the chain that holds SYNs */
-};
-
-static const char *const family_words[] = { [4] = "ip", [6] = "ip6" };
 static const char *const loopback_words[] = { [4] = "127.0.0.1", [6] = "::1" };
 
 static const struct listener_config *listener_of(const struct config *c,
@@ -105,109 +97,14 @@ int firewall_rules_check(const struct config *c, char *error, size_t cap)
 	return 0;
 }
 
-/* --- the words of a rule ----------------------------------------------------------------- */
-
-static void print_names(const struct writer *w, const char *what, char *const *list, size_t n)
-{
-	if (!n)
-		return;
-	fprintf(w->f, "%s { ", what);
-	for (size_t i = 0; i < n; i++)
-		fprintf(w->f, "%s\"%s\"", i ? ", " : "", list[i]);
-	fputs(" } ", w->f);
-}
-
-static void print_networks(const struct writer *w, uint32_t networks)
-{
-	static const char *const words[] = {
-		[1u << NETWORK_TCP] = "tcp",
-		[1u << NETWORK_UDP] = "udp",
-		[1u << NETWORK_TCP | 1u << NETWORK_UDP] = "{ tcp, udp }",
-	};
-
-	fprintf(w->f, "meta l4proto %s ", words[networks]);
-}
-
-static void print_ports(const struct writer *w, const struct firewall_match *m)
-{
-	if (!m->n_ports)
-		return;
-	fputs("th dport { ", w->f);
-	for (size_t i = 0; i < m->n_ports; i++) {
-		fprintf(w->f, "%s%u", i ? ", " : "", m->ports[i].first);
-		if (m->ports[i].last != m->ports[i].first)
-			fprintf(w->f, "-%u", m->ports[i].last);
-	}
-	fputs(" } ", w->f);
-}
-
-static void print_users(const struct writer *w, const struct firewall_match *m)
-{
-	if (!m->n_users)
-		return;
-	fputs("meta skuid { ", w->f);
-	for (size_t i = 0; i < m->n_users; i++)
-		fprintf(w->f, "%s%u", i ? ", " : "", m->users[i]);
-	fputs(" } ", w->f);
-}
-
-static void print_cgroup(const struct writer *w, const char *path)
-{
-	size_t level = 1;
-
-	for (const char *p = w->host->cgroups; *p; p++)
-		level += *p == '/';
-	for (const char *p = path; *p; p++)
-		level += *p == '/' && p[1];
-	fprintf(w->f, "socket cgroupv2 level %zu \"%s%s\" ", level, w->host->cgroups, path);
-}
-
-/* Which kinds of @all, those that the hook sees, an entry is about. */
-static void print_traffic(const struct writer *w, uint32_t traffic, uint32_t all)
-{
-	uint32_t own = 1u << FIREWALL_INBOUND | 1u << FIREWALL_LOOPBACK;
-
-	traffic &= all;
-	if (traffic == (all & own))
-		fputs("fib daddr type local ", w->f);
-	else if (traffic == (all & ~own))
-		fputs("fib daddr type unicast ", w->f);
-	else
-		fputs("fib daddr type { unicast, local } ", w->f);
-}
-
-/* One rule's conditions; @family 0: either. */
-static void print_conditions(const struct writer *w, const struct firewall_match *m,
-			     uint32_t all, uint8_t family, const char *cgroup)
-{
-	fputs("\t\t", w->f);
-	print_names(w, all == FIREWALL_FROM_HERE ? "oifname" : "iifname", m->interfaces,
-		    m->n_interfaces);
-	if (family && !m->source && !m->destination)
-		fprintf(w->f, "meta nfproto ipv%u ", family);
-	if (m->source)
-		fprintf(w->f, "%s saddr @nets%zu-v%u ", family_words[family],
-			firewall_nets_index(&w->nets, m->source), family);
-	if (m->destination)
-		fprintf(w->f, "%s daddr @nets%zu-v%u ", family_words[family],
-			firewall_nets_index(&w->nets, m->destination), family);
-	print_networks(w, m->networks);
-	print_ports(w, m);
-	if (all == FIREWALL_FROM_HERE)
-		print_users(w, m);
-	if (cgroup)
-		print_cgroup(w, cgroup);
-	print_traffic(w, m->traffic, all);
-}
-
 /* --- what becomes of it ------------------------------------------------------------------ */
 
-static void print_mark(const struct writer *w, const char *what, uint32_t mark)
+static void print_mark(const struct firewall_writer *w, const char *what, uint32_t mark)
 {
 	fprintf(w->f, "%s set %s & %#x | %#x ", what, what, ~w->c->firewall.mask, mark);
 }
 
-static void print_nat(const struct writer *w, const struct addr *a)
+static void print_nat(const struct firewall_writer *w, const struct addr *a)
 {
 	char text[ADDR_TEXT_MAX];
 	struct addr loopback;
@@ -216,12 +113,13 @@ static void print_nat(const struct writer *w, const struct addr *a)
 	if (addr_is_unspecified(a) || addr_ip_eq(a, &loopback))
 		fprintf(w->f, "redirect to :%u\n", a->port);
 	else
-		fprintf(w->f, "dnat %s to %s\n", family_words[a->family], addr_format(a, text));
+		fprintf(w->f, "dnat %s to %s\n", firewall_family_words[a->family],
+			addr_format(a, text));
 }
 
 /* What the chain of @all does with what @m has matched. */
-static void print_verdict(const struct writer *w, const struct firewall_match *m, uint32_t all,
-			  const struct addr *target)
+static void print_verdict(const struct firewall_writer *w, const struct firewall_match *m,
+			  uint32_t all, const struct addr *target)
 {
 	const struct listener_config *l = listener_of(w->c, m);
 
@@ -247,7 +145,8 @@ static void print_verdict(const struct writer *w, const struct firewall_match *m
 	}
 }
 
-static void print_intercept(const struct writer *w, const struct firewall_match *m, uint32_t all)
+static void print_intercept(const struct firewall_writer *w, const struct firewall_match *m,
+			    uint32_t all)
 {
 	const struct listener_config *l = listener_of(w->c, m);
 	bool reachable = l->mode == LISTENER_REDIRECT && all == FIREWALL_FROM_ELSEWHERE;
@@ -255,11 +154,11 @@ static void print_intercept(const struct writer *w, const struct firewall_match 
 	for (uint8_t family = 4; family <= (w->host->v6 ? 6 : 4); family += 2) {
 		const struct addr *target = target_of(l, family, reachable);
 
-		if (!target || !firewall_nets_have(m->source, family) || !firewall_nets_have(m->destination, family))
+		if (!target || !firewall_match_has(m, family))
 			continue;
 		for (size_t i = 0; i < m->n_cgroups || !i; i++) {
-			print_conditions(w, m, all, family,
-					 m->n_cgroups ? m->cgroups[i] : NULL);
+			firewall_match_print(w, m, all, family,
+					     m->n_cgroups ? m->cgroups[i] : NULL);
 			print_verdict(w, m, all, target);
 		}
 	}
@@ -274,7 +173,7 @@ static bool intercepts(const struct config *c, enum listener_mode mode, uint32_t
 	return false;
 }
 
-static void print_intercepts(const struct writer *w, enum listener_mode mode, uint32_t all)
+static void print_intercepts(const struct firewall_writer *w, enum listener_mode mode, uint32_t all)
 {
 	for (size_t i = 0; i < w->c->firewall.n_intercept; i++) {
 		const struct firewall_match *m = &w->c->firewall.intercept[i];
@@ -291,18 +190,18 @@ static const char *exempt_name(uint32_t all)
 	return all == FIREWALL_FROM_HERE ? "exempt-here" : "exempt-elsewhere";
 }
 
-static void print_exempt_rule(const struct writer *w, const struct firewall_match *m, uint32_t all,
-			      uint8_t family)
+static void print_exempt_rule(const struct firewall_writer *w, const struct firewall_match *m,
+			      uint32_t all, uint8_t family)
 {
-	if (family && (!firewall_nets_have(m->source, family) || !firewall_nets_have(m->destination, family)))
+	if (family && !firewall_match_has(m, family))
 		return;
 	for (size_t i = 0; i < m->n_cgroups || !i; i++) {
-		print_conditions(w, m, all, family, m->n_cgroups ? m->cgroups[i] : NULL);
+		firewall_match_print(w, m, all, family, m->n_cgroups ? m->cgroups[i] : NULL);
 		fputs("accept\n", w->f);
 	}
 }
 
-static void print_exempt(const struct writer *w, uint32_t all)
+static void print_exempt(const struct firewall_writer *w, uint32_t all)
 {
 	fprintf(w->f, "\tchain %s {\n", exempt_name(all));
 	for (size_t i = 0; i < w->c->firewall.n_exempt; i++) {
@@ -321,20 +220,28 @@ static void print_exempt(const struct writer *w, uint32_t all)
 	fputs("\t}\n", w->f);
 }
 
-static void print_own(const struct writer *w)
+static void print_own(const struct firewall_writer *w)
 {
 	fprintf(w->f, "\t\tmeta mark & %#x == %#x accept\n", w->c->firewall.mask,
 		w->c->mark & w->c->firewall.mask);
 }
 
-static void print_link_local(const struct writer *w)
+static void print_link_local(const struct firewall_writer *w)
 {
 	if (w->host->v6)
 		fputs("\t\tip6 daddr fe80::/10 accept\n", w->f);
 }
 
+/* What comes by lo is on its way here already. */
+static void print_divert(const struct firewall_writer *w)
+{
+	fputs("\tchain divert {\n\t\tiifname \"lo\" accept\n\t\t", w->f);
+	print_mark(w, "meta mark", w->c->firewall.divert_mark);
+	fputs("accept\n\t}\n", w->f);
+}
+
 /* A tproxy listener gets its connections; when it is not there, nobody does. */
-static void print_listener(const struct writer *w, const struct listener_config *l)
+static void print_listener(const struct firewall_writer *w, const struct listener_config *l)
 {
 	char text[ADDR_TEXT_MAX];
 
@@ -351,10 +258,9 @@ static void print_listener(const struct writer *w, const struct listener_config 
 			addr_parse_ip(loopback_words[family], &a);
 		a.port = target->port;
 		fprintf(w->f, "\t\tmeta nfproto ipv%u ", family);
-		print_networks(w, l->networks);
-		fprintf(w->f, "tproxy %s to %s ", family_words[family], addr_format(&a, text));
-		print_mark(w, "meta mark", w->c->firewall.divert_mark);
-		fputs("accept\n", w->f);
+		firewall_networks_print(w, l->networks);
+		fprintf(w->f, "tproxy %s to %s goto divert\n", firewall_family_words[family],
+			addr_format(&a, text));
 	}
 	fprintf(w->f, "%s\t}\n", w->c->firewall.when_down_pass ? "" : "\t\tdrop\n");
 }
@@ -370,7 +276,7 @@ static uint32_t networks_of(const struct config *c)
 }
 
 /* What belongs to a socket of ours: answers to kept addresses, and what ICMP says about them. */
-static void print_return(const struct writer *w)
+static void print_return(const struct firewall_writer *w)
 {
 	fprintf(w->f,
 		"\t\tmeta l4proto { %s } socket transparent 1 socket mark %#x goto divert\n"
@@ -385,7 +291,7 @@ static void print_return(const struct writer *w)
 }
 
 /* Where a SYN of one honest listener waits. */
-static void print_hold_one(const struct writer *w, size_t listener)
+static void print_hold_one(const struct firewall_writer *w, size_t listener)
 {
 	const struct listener_config *l = &w->c->listeners[listener];
 
@@ -399,9 +305,9 @@ static void print_hold_one(const struct writer *w, size_t listener)
 	fputs("accept\n\t}\n", w->f);
 }
 
-static void print_hold(const struct writer *w)
+static void print_hold(const struct firewall_writer *w)
 {
-	struct writer holding = *w;
+	struct firewall_writer holding = *w;
 	const struct config *c = w->c;
 
 	holding.holding = true;
@@ -427,7 +333,7 @@ static void print_hold(const struct writer *w)
 }
 
 /* It has been held by its mark: as if it had not. */
-static void print_held(const struct writer *w, size_t listener)
+static void print_held(const struct firewall_writer *w, size_t listener)
 {
 	const struct config *c = w->c;
 	uint32_t held = firewall_rules_held_mark(c, listener);
@@ -442,15 +348,32 @@ static void print_held(const struct writer *w, size_t listener)
 	fputs("\n", w->f);
 }
 
-static void print_prerouting(const struct writer *w)
+/*
+ * What this host sends comes in again by lo.  Late: to a packet that has its socket already,
+ * firewalld's IPv6_rpfilter does not grant that what comes by lo is plausible.
+ */
+static void print_comes_in_again(const struct firewall_writer *w)
 {
 	const struct config *c = w->c;
 
 	fprintf(w->f,
-		"\tchain divert {\n\t\t");
-	print_mark(w, "meta mark", c->firewall.divert_mark);
+		"\tchain prerouting-lo {\n"
+		"\t\ttype filter hook prerouting priority %d; policy accept;\n",
+		LATE_PRIORITY);
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].mode == LISTENER_TPROXY &&
+		    firewall_rules_bring(c, i, FIREWALL_FROM_HERE))
+			fprintf(w->f,
+				"\t\tiifname \"lo\" meta mark & %#x == %#x goto listener-%s\n",
+				c->firewall.mask, firewall_rules_mark(c, i), c->listeners[i].name);
+	fputs("\t}\n", w->f);
+}
+
+static void print_prerouting(const struct firewall_writer *w)
+{
+	const struct config *c = w->c;
+
 	fprintf(w->f,
-		"accept\n\t}\n"
 		"\tchain prerouting {\n"
 		"\t\ttype filter hook prerouting priority %d; policy accept;\n",
 		c->firewall.priority);
@@ -458,11 +381,6 @@ static void print_prerouting(const struct writer *w)
 	for (size_t i = 0; i < c->n_listeners; i++)
 		if (firewall_rules_hold(c, i) && !w->host->queue)
 			print_held(w, i);
-	for (size_t i = 0; i < c->n_listeners; i++)
-		if (c->listeners[i].mode == LISTENER_TPROXY &&
-		    firewall_rules_bring(c, i, FIREWALL_FROM_HERE))
-			fprintf(w->f, "\t\tiifname \"lo\" meta mark & %#x == %#x goto listener-%s\n",
-				c->firewall.mask, firewall_rules_mark(c, i), c->listeners[i].name);
 	fputs("\t\tiifname \"lo\" accept\n", w->f);
 	print_return(w);
 	fputs("\t\tct direction reply accept\n", w->f);
@@ -472,7 +390,7 @@ static void print_prerouting(const struct writer *w)
 	fputs("\t}\n", w->f);
 }
 
-static void print_output(const struct writer *w)
+static void print_output(const struct firewall_writer *w)
 {
 	const struct config *c = w->c;
 
@@ -485,7 +403,8 @@ static void print_output(const struct writer *w)
 	for (size_t i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].mode == LISTENER_TPROXY &&
 		    firewall_rules_bring(c, i, FIREWALL_FROM_HERE)) {
-			fprintf(w->f, "\t\tct mark & %#x == %#x ", c->firewall.mask, firewall_rules_mark(c, i));
+			fprintf(w->f, "\t\tct mark & %#x == %#x ", c->firewall.mask,
+				firewall_rules_mark(c, i));
 			print_mark(w, "meta mark", firewall_rules_mark(c, i));
 			fputs("accept\n", w->f);
 		}
@@ -498,7 +417,7 @@ static void print_output(const struct writer *w)
 	fputs("\t}\n", w->f);
 }
 
-static void print_nat_chain(const struct writer *w, const char *hook, uint32_t all)
+static void print_nat_chain(const struct firewall_writer *w, const char *hook, uint32_t all)
 {
 	fprintf(w->f,
 		"\tchain nat-%s {\n"
@@ -521,7 +440,7 @@ static bool keeps_sources(const struct config *c)
 	return false;
 }
 
-static void print_table(const struct writer *w)
+static void print_table(const struct firewall_writer *w)
 {
 	const struct config *c = w->c;
 	const uint32_t both[] = { FIREWALL_FROM_ELSEWHERE, FIREWALL_FROM_HERE };
@@ -529,9 +448,10 @@ static void print_table(const struct writer *w)
 	/* Emptied and filled in one transaction: whatever was there, nobody sees neither. */
 	fprintf(w->f, "add table inet %s\ndelete table inet %s\ntable inet %s {\n",
 		c->firewall.table, c->firewall.table, c->firewall.table);
-	firewall_nets_print(&w->nets, w->f);
+	firewall_nets_print(&w->nets, w->host->v6, w->f);
 	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
 		print_exempt(w, both[i]);
+	print_divert(w);
 	for (size_t i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].mode == LISTENER_TPROXY &&
 		    firewall_rules_bring(c, i, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE))
@@ -541,8 +461,10 @@ static void print_table(const struct writer *w)
 		print_prerouting(w);
 	if (firewall_rules_held_mark(c, c->n_listeners) > firewall_rules_held_mark(c, 0))
 		print_hold(w);
-	if (intercepts(c, LISTENER_TPROXY, FIREWALL_FROM_HERE))
+	if (intercepts(c, LISTENER_TPROXY, FIREWALL_FROM_HERE)) {
 		print_output(w);
+		print_comes_in_again(w);
+	}
 	if (intercepts(c, LISTENER_REDIRECT, FIREWALL_FROM_ELSEWHERE))
 		print_nat_chain(w, "prerouting", FIREWALL_FROM_ELSEWHERE);
 	if (intercepts(c, LISTENER_REDIRECT, FIREWALL_FROM_HERE))
@@ -552,7 +474,7 @@ static void print_table(const struct writer *w)
 
 char *firewall_rules_print(const struct config *c, const struct firewall_host *host)
 {
-	struct writer w = { .c = c, .host = host };
+	struct firewall_writer w = { .c = c, .host = host };
 	char *script = NULL;
 	size_t len;
 

@@ -12,6 +12,9 @@ struct command {
 	int output_fd, complaint_fd;
 };
 
+/* Is there a program of this name, where command_begin() looks? */
+bool command_exists(const char *name);
+
 /**
  * command_begin() - start a program in the namespaces of this process
  * @line:	its name and arguments, separated by single blanks; nothing is quoted or expanded

@@ -8,6 +8,7 @@ import pytest
 from lab import configs
 from lab.bare import Bare
 from lab.certificate import TlsPair
+from lab.ground import Ground, Host
 from lab.limpid import Limpid, binary, check_stderr
 from lab.names import Forward, Wide
 from lab.topology import Lab, Way
@@ -177,3 +178,30 @@ def forward(wide, lab, keeper):
     yield f
     f.close()
     assert wide.unmarked() == 0
+
+
+@pytest.fixture(scope="session")
+def ground_for_all():
+    """The network without rules."""
+    network = Ground()
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def ground(ground_for_all):
+    ground_for_all.restart()
+    yield ground_for_all
+    ground_for_all.close_sockets()
+
+
+@pytest.fixture
+def host(ground, tmp_path):
+    """The host in the middle of it; at the end nothing may be left."""
+    middle = Host(ground, tmp_path)
+    yield middle
+    ground.close_sockets()
+    left = middle.end()
+    for limpid in middle.limpids:
+        check_stderr(limpid.stderr())
+    assert not left, f"(before, after): {left}"
