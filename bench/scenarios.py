@@ -308,9 +308,8 @@ def measure(bed, work, scenario, subject, log):
     return row
 
 
-def system_calls(bed, work, subject, conns, log):
+def system_calls(bed, work, scenario, subject, conns, log):
     """System calls of the proxy for each short connection, by name; strace joins when warm."""
-    scenario = SCENARIOS["conn64"]
     out = f"{work.dir}/strace-{subject.name}"
     try:
         subject.start(bed, work, log)
