@@ -31,13 +31,21 @@ static bool is_about_source(int error)
 	}
 }
 
+/* What is known to go to the server at once saves a packet. */
+static unsigned int how(const struct flow *f, bool keep_port)
+{
+	bool speaks = f->decision.final && (f->look.len || f->view.len);
+
+	return (keep_port ? SOCK_KEEP_PORT : 0) | (speaks ? SOCK_SPEAK_FIRST : 0);
+}
+
 /* The 4-tuple is taken: by what is left of the client's last connection? */
 static int connect_again(struct flow *f, const struct addr *target)
 {
 	if (sock_diag_end_time_wait(&f->facts.client, target) < 0)
 		return -EADDRNOTAVAIL;
 	f->worker->stats.time_wait_ended++;
-	return sock_connect(target, &f->facts.client, true, f->snapshot->mark,
+	return sock_connect(target, &f->facts.client, how(f, true), f->snapshot->mark,
 			    f->worker->realm->maker);
 }
 
@@ -51,7 +59,7 @@ static int connect_from(struct flow *f, const struct addr *target, enum source_g
 		return -EADDRNOTAVAIL;
 	if (want == SOURCE_GOT_EXACT && f->translated)
 		return -EADDRNOTAVAIL;
-	fd = sock_connect(target, own ? NULL : client, want == SOURCE_GOT_EXACT,
+	fd = sock_connect(target, own ? NULL : client, how(f, want == SOURCE_GOT_EXACT),
 			  f->snapshot->mark, f->worker->realm->maker);
 	if (fd == -EADDRNOTAVAIL && want == SOURCE_GOT_EXACT)
 		fd = connect_again(f, target);

@@ -181,7 +181,7 @@ static int bind_source(int fd, const struct addr *source, bool keep_port)
 	return bind(fd, &s.sa, sockaddr_from_addr(&s, &a)) < 0 ? -errno : 0;
 }
 
-int sock_connect(const struct addr *target, const struct addr *source, bool keep_port,
+int sock_connect(const struct addr *target, const struct addr *source, unsigned int how,
 		 uint32_t mark, struct socket_maker *maker)
 {
 	_cleanup_close_ int fd =
@@ -192,6 +192,8 @@ int sock_connect(const struct addr *target, const struct addr *source, bool keep
 	if (fd < 0)
 		return fd;
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (how & SOCK_SPEAK_FIRST)
+		set_int(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 1);
 	r = set_reset_on_close(fd, true);
 	/* on a short wire ICMPv6 arrives while connect(2) holds the socket; the kernel then drops
 	 * it (tcp_v6_err()) unless it may queue it */
@@ -200,7 +202,7 @@ int sock_connect(const struct addr *target, const struct addr *source, bool keep
 	if (!r && mark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
 	if (!r && source)
-		r = bind_source(fd, source, keep_port);
+		r = bind_source(fd, source, how & SOCK_KEEP_PORT);
 	if (r < 0)
 		return r;
 	if (connect(fd, &s.sa, sockaddr_from_addr(&s, target)) < 0 && errno != EINPROGRESS)

@@ -59,20 +59,25 @@ bool sock_came_by_loopback(int fd, uint8_t family);
 /* What the client dialled before REDIRECT or DNAT: SO_ORIGINAL_DST of conntrack. */
 int sock_original_target(int fd, uint8_t family, struct addr *ret);
 
+#define SOCK_KEEP_PORT 1u
+#define SOCK_SPEAK_FIRST 2u
+
 /**
  * sock_connect() - begin to connect
  * @target:	where to
  * @source:	address to bind to, NULL: the host's choice.  May be foreign (IP_TRANSPARENT)
- * @keep_port:	bind to the port of @source too
+ * @how:	SOCK_KEEP_PORT: bind to the port of @source, too; SOCK_SPEAK_FIRST: bytes follow
+ *		as soon as it is connected, and the last ACK of the handshake waits for them (for
+ *		200 ms at most, net/ipv4/tcp_input.c: tcp_rcv_synsent_state_process())
  * @mark:	SO_MARK, 0: none
  * @maker:	makes the socket; NULL: this process does
  *
- * With @keep_port a TIME_WAIT of the same 4-tuple is taken over where both sides use
+ * With SOCK_KEEP_PORT a TIME_WAIT of the same 4-tuple is taken over where both sides use
  * timestamps (net/ipv4/inet_hashtables.c).  Return: the descriptor (connecting, or connected
  * already), -EADDRNOTAVAIL or -EADDRINUSE if @source cannot be had, -EPERM if a foreign
  * @source is not permitted, or another -errno of connect(2).
  */
-int sock_connect(const struct addr *target, const struct addr *source, bool keep_port,
+int sock_connect(const struct addr *target, const struct addr *source, unsigned int how,
 		 uint32_t mark, struct socket_maker *maker);
 
 /* The connection is there: from now on ICMPv6 is a hint only, as it is for ICMP. */

@@ -73,6 +73,33 @@ def test_hello_whole(way, limpid):
     assert r["tls"]["version"] == "TLS 1.3"
 
 
+ACKS = """
+table inet acks {
+	counter bare { }
+	chain input {
+		type filter hook input priority 0;
+		tcp dport 7000 tcp flags & (fin | syn | rst | psh | ack) == ack counter name bare
+	}
+}
+"""
+
+
+def test_hello_completes_the_handshake(way, limpid):
+    """What is known to follow at once is the handshake's third segment; no bare ACK goes before."""
+    # pylint: disable=unused-argument
+    way.lab.server.nft(ACKS)
+    try:
+        data = client_hello("a.name.test")
+        listener = way.listen()
+        client = way.connect()
+        client.sendall(data)
+        assert read_exactly(way.lab.accept(listener), len(data)) == data
+        seen = way.lab.server.run("nft", "list", "counter", "inet", "acks", "bare")
+        assert "packets 0 " in seen
+    finally:
+        way.lab.server.nft("delete table inet acks")
+
+
 def test_hello_one_byte_per_segment(way, limpid):
     data = client_hello("a.name.test")
     assert passes(way, limpid, data, [1] * len(data))["tls"]["sni"] == "a.name.test"

@@ -46,7 +46,7 @@ static void visit(struct place *p, long wait_ms)
 {
 	const struct timespec wait = { .tv_nsec = wait_ms * 1000000 };
 	struct addr from;
-	int client = sock_connect(&p->address, NULL, false, 0, NULL), fd;
+	int client = sock_connect(&p->address, NULL, 0, 0, NULL), fd;
 
 	assert_true(client >= 0);
 	nanosleep(&wait, NULL);
