@@ -286,6 +286,16 @@ enum target_answer flow_ask_target(const struct flow *f, const struct addr *a,
 /* @a has answered: it is the target from now on, dialled as @plan says. */
 void flow_set_target(struct flow *f, const struct addr *a, const struct plan *plan);
 
+/*
+ * Around source_connect() to @target: is it limpid itself?  @ret is set unless there is nothing to
+ * forget; forget it before @fd is closed, or give it to f->made.  -ELOOP: it is.
+ */
+void flow_attempt_begin(struct flow *f);
+int flow_attempt_end(struct flow *f, int fd, const struct addr *target, struct own_end **ret);
+
+/* True: it was part of a loop. */
+bool flow_attempt_forget(struct flow *f, struct own_end *e);
+
 /* Policy lets the flow go to none of the addresses: end it as @d, from flow_ask_target(), says. */
 void flow_refuse_target(struct flow *f, const struct decision *d);
 

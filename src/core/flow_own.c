@@ -63,12 +63,41 @@ bool flow_goes_round(struct flow *f)
 	return true;
 }
 
+void flow_attempt_begin(struct flow *f)
+{
+	if (f->worker->realm->own_ends)
+		own_ends_dial_begin(f->worker->realm->own_ends);
+}
+
+int flow_attempt_end(struct flow *f, int fd, const struct addr *target, struct own_end **ret)
+{
+	struct own_ends *own = f->worker->realm->own_ends;
+	struct addr from;
+	int r = 0;
+
+	if (!own)
+		return 0;
+	if (fd >= 0 && !sock_local(fd, &from) &&
+	    own_ends_add(own, OWN_MADE, &from, target, ret) > 0) {
+		tell_loop(f, &from);
+		r = -ELOOP;
+	}
+	own_ends_dial_end(own);
+	return r;
+}
+
+bool flow_attempt_forget(struct flow *f, struct own_end *e)
+{
+	return e && own_ends_del(f->worker->realm->own_ends, e);
+}
+
 int flow_dial(struct flow *f)
 {
 	struct own_ends *own = f->worker->realm->own_ends;
 	int r;
 
-	if (!own)
+	/* a name's dialer announces each attempt by itself, and asks for the name between them */
+	if (!own || facts_lack_address(&f->facts))
 		return f->dialer->dial(f);
 	own_ends_dial_begin(own);
 	r = f->dialer->dial(f);

@@ -26,6 +26,7 @@
  * struct attempt - one connection being made
  * @fd:		-1: none
  * @ready:	what the loop has reported
+ * @made:	how limpid finds its own connections when they come back
  */
 struct attempt {
 	struct watch watch;
@@ -34,6 +35,7 @@ struct attempt {
 	uint32_t ready;
 	struct addr target;
 	struct plan plan;
+	struct own_end *made;
 	enum source_got source_got;
 };
 
@@ -140,11 +142,15 @@ static void attempt_on_ready(struct watch *w, uint32_t ready)
 	flow_run(a->flow);
 }
 
-static void attempt_close(struct eyeballs *e, struct attempt *a)
+/* Return: false, it was a connection to limpid itself. */
+static bool attempt_close(struct eyeballs *e, struct attempt *a)
 {
+	bool looped = flow_attempt_forget(e->flow, TAKE_PTR(a->made));
+
 	loop_forget(loop_of(e), &a->watch);
 	sock_close_reset(a->fd);
 	a->fd = -1;
+	return !looped;
 }
 
 static int attempt_begin(struct eyeballs *e, const struct destination *d, const struct plan *plan)
@@ -155,7 +161,9 @@ static int attempt_begin(struct eyeballs *e, const struct destination *d, const 
 	while (a->fd >= 0) /* the race knows how many there may be */
 		a++;
 	e->flow->plan = *plan;
+	flow_attempt_begin(e->flow);
 	a->fd = source_connect(e->flow, &d->addr, plan, &a->source_got);
+	r = flow_attempt_end(e->flow, a->fd, &d->addr, &a->made);
 	if (a->fd < 0) {
 		r = a->fd;
 		a->fd = -1;
@@ -164,7 +172,8 @@ static int attempt_begin(struct eyeballs *e, const struct destination *d, const 
 	a->ready = 0;
 	a->target = d->addr;
 	a->plan = *plan;
-	r = loop_watch(loop_of(e), &a->watch, a->fd);
+	if (!r)
+		r = loop_watch(loop_of(e), &a->watch, a->fd);
 	if (r < 0)
 		attempt_close(e, a);
 	return r;
@@ -300,6 +309,7 @@ static int win(struct eyeballs *e, struct attempt *a)
 
 	a->fd = -1;
 	f->server.fd = fd;
+	f->made = TAKE_PTR(a->made);
 	loop_unwatch(loop_of(e), &a->watch, fd);
 	r = loop_watch(loop_of(e), &f->server.watch, fd);
 	if (r < 0)
@@ -339,8 +349,7 @@ static int eyeballs_dialled(struct flow *f)
 			return win(e, a);
 		if (r == -EAGAIN)
 			continue;
-		note_error(e, r);
-		attempt_close(e, a);
+		note_error(e, attempt_close(e, a) ? r : -ELOOP);
 		race_failed(&e->race, now_ms(e));
 	}
 	return step(e);
