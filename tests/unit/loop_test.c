@@ -172,6 +172,33 @@ static void test_level_comes_until_read(void **state)
 	rig_done(&r);
 }
 
+/* A library's socket: what it waits for changes, and ends. */
+static void test_foreign(void **state)
+{
+	struct rig r;
+	struct spy *s = &r.spies[0];
+
+	(void)state;
+	rig_init(&r, 1);
+	assert_int_equal(loop_watch_foreign(&r.loop, &s->watch, s->fd, true, false), 0);
+	rig_run(&r, 30);
+	assert_int_equal(s->n_ready, 0);
+	assert_int_equal(loop_watch_foreign(&r.loop, &s->watch, s->fd, true, true), 0);
+	rig_run(&r, 30);
+	assert_true(s->n_ready > 1); /* by level */
+	assert_int_equal(s->ready, READY_OUT);
+	s->ready = 0;
+	assert_int_equal(loop_watch_foreign(&r.loop, &s->watch, s->fd, true, false), 0);
+	assert_int_equal(write(s->peer, "x", 1), 1);
+	rig_run(&r, 30);
+	assert_int_equal(s->ready, READY_IN);
+	s->ready = 0;
+	assert_int_equal(loop_watch_foreign(&r.loop, &s->watch, s->fd, false, false), 0);
+	rig_run(&r, 30);
+	assert_int_equal(s->ready, 0);
+	rig_done(&r);
+}
+
 /* Whoever comes first ends all the others, in the middle of the round. */
 static void kill_others(struct spy *s)
 {
@@ -385,6 +412,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_edges_come_once),
 		cmocka_unit_test(test_level_comes_until_read),
+		cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_forgotten_in_the_round),
 		cmocka_unit_test(test_tasks_take_turns),
 		cmocka_unit_test(test_events_come_between_tasks),

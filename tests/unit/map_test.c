@@ -99,6 +99,27 @@ static void test_hash(void **state)
 	}
 }
 
+static void test_hash_of_text(void **state)
+{
+	static const char *const texts[] = { "",	  "a",		"b",	      "abcdefgh",
+					     "abcdefghi", "abcdefgh\x01", "bcdefghi", "a.example",
+					     "b.example", "a.example.net.example.net" };
+	struct map m, other;
+
+	(void)state;
+	map_init(&m, 1);
+	map_init(&other, 2);
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		uint64_t h = map_hash_text(&m, texts[i], 4);
+
+		assert_true(h == map_hash_text(&m, texts[i], 4));
+		assert_true(h != map_hash_text(&m, texts[i], 6));
+		assert_true(h != map_hash_text(&other, texts[i], 4));
+		for (size_t k = 0; k < i; k++)
+			assert_true(h != map_hash_text(&m, texts[k], 4));
+	}
+}
+
 /* Ports counted up, as clients do, fill the slots evenly, whatever the seed. */
 static void test_spread(void **state)
 {
@@ -124,6 +145,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_against_array),
 		cmocka_unit_test(test_hash),
+		cmocka_unit_test(test_hash_of_text),
 		cmocka_unit_test(test_spread),
 	};
 

@@ -227,6 +227,47 @@ static void test_dial_early(void **state)
 	nameset_free(example);
 }
 
+/* A rule about addresses, behind and before others: when is the name asked for? */
+static void test_needs_address(void **state)
+{
+	static char name[] = "db.example.net";
+	struct netset *lan = net("10.0.0.0/8");
+	struct nameset *example = names(".example.net"), *org = names("example.org");
+	struct port_range pg = { 5432, 5432 };
+	struct rule rules[] = {
+		{ .verdict = VERDICT_REJECT },
+		{ .match = { .destination = lan }, .verdict = VERDICT_REJECT },
+		{ .name = NULL },
+	};
+	struct facts f = { .target_name = name, .target = { .port = 5432 } };
+
+	(void)state;
+	rules[0].match = (struct condition){ .ports = &pg, .n_ports = 1 };
+	assert_true(decide(rules, 3, &f).final); /* by the port */
+	rules[0].match = (struct condition){ .domain = example };
+	assert_true(decide(rules, 3, &f).final); /* by the name */
+	rules[0].match = (struct condition){ .domain = org };
+	assert_false(decide(rules, 3, &f).final); /* the client may say it */
+	assert_false(decide(rules, 3, &f).needs_address);
+	f.settled = true; /* it will not */
+	assert_true(decide(rules, 3, &f).needs_address);
+	f.settled = false;
+	assert_true(decide(rules + 1, 2, &f).needs_address); /* whatever it says */
+	rules[0].match.destination = lan;
+	rules[0].match.domain = org;
+	assert_false(decide(rules, 1, &f).needs_address); /* both are unknown */
+	f.protocol = PROTOCOL_OTHER;
+	rules[0].match = (struct condition){ .destination = lan, .protocols = 1u << PROTOCOL_TLS };
+	assert_true(decide(rules, 1, &f).final); /* never */
+	rules[1].verdict = VERDICT_ACCEPT;
+	assert_true(decide(rules + 1, 2, &f).dial_early); /* all the same */
+	f.target.family = 4;
+	assert_true(decide(rules + 1, 2, &f).final);
+	netset_free(lan);
+	nameset_free(example);
+	nameset_free(org);
+}
+
 /* The property test: small worlds, so that every completion can be enumerated. */
 
 static uint32_t seed;
@@ -285,8 +326,9 @@ static bool naive_match(const struct rule *r, const struct facts *f)
 			    (!c->n_listeners || c->listeners[0] == f->listener) &&
 			    (!c->networks || c->networks & 1u << f->network) &&
 			    (!c->protocols || c->protocols & 1u << f->protocol);
-		bool domain = !c->domain || (f->host && nameset_contains(c->domain, f->host));
-		bool muddy = c->domain && !f->host;
+		bool domain = !c->domain || (f->host && nameset_contains(c->domain, f->host)) ||
+			      (f->target_name && nameset_contains(c->domain, f->target_name));
+		bool muddy = c->domain && !f->host && !f->target_name;
 
 		if (!i && !(rest && domain))
 			return false;
@@ -335,6 +377,8 @@ static void completions(const struct policy *p, const struct facts *f, const str
 					full.target = addr(targets[t]);
 				else if (t)
 					continue;
+				if (f->target_name)
+					full.target.port = f->target.port;
 				if (f->protocol == PROTOCOL_UNKNOWN)
 					full.protocol = k;
 				else if (k != PROTOCOL_OTHER)
@@ -345,6 +389,29 @@ static void completions(const struct policy *p, const struct facts *f, const str
 					continue;
 				completion_check(p, &full, d);
 			}
+}
+
+/* When nothing but the address is missing, either it is not needed, or it is asked for. */
+static void address_check(const struct policy *p, const struct facts *f, const struct decision *d)
+{
+	struct facts settled = *f;
+	struct decision later;
+
+	if (!facts_lack_address(f))
+		return;
+	settled.settled = true;
+	if (settled.protocol == PROTOCOL_UNKNOWN)
+		settled.protocol = PROTOCOL_OTHER; /* the reference knows no other way */
+	policy_decide(p, &settled, &later);
+	assert_true(later.final || later.dial_early || later.needs_address);
+	if (d->final)
+		assert_ptr_equal(later.rule, d->rule);
+	if (!later.needs_address)
+		for (size_t t = 0; t < ARRAY_SIZE(targets); t++) {
+			settled.target = addr(targets[t]);
+			settled.target.port = f->target.port;
+			completion_check(p, &settled, &later);
+		}
 }
 
 static void random_round(struct world *w, size_t counts[3])
@@ -371,8 +438,15 @@ static void random_round(struct world *w, size_t counts[3])
 	f.protocol = dice(4);
 	if (!dice(3))
 		f.host = hosts[dice(3)];
+	if (!f.target.family && dice(2)) {
+		f.target_name = hosts[dice(3)];
+		f.target.port = dice(2) ? 80 : 443;
+	}
 	policy_decide(&p, &f, &d);
 	assert_false(d.final && d.dial_early);
+	assert_true(d.final + d.dial_early + d.needs_address <= 1);
+	assert_true(!d.needs_address || f.target_name);
+	address_check(&p, &f, &d);
 	counts[d.final ? 0 : d.dial_early ? 1 : 2]++;
 	completions(&p, &f, &d);
 }
@@ -424,7 +498,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_empty_denies), cmocka_unit_test(test_first_match),
 		cmocka_unit_test(test_conditions),   cmocka_unit_test(test_dial_early),
-		cmocka_unit_test(test_words),	     cmocka_unit_test(test_against_reference),
+		cmocka_unit_test(test_needs_address), cmocka_unit_test(test_words),	     cmocka_unit_test(test_against_reference),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
