@@ -26,7 +26,7 @@ struct worker;
 /**
  * struct observer - who is told about flows, in the thread that carries them
  * @accepted:	a client is there; the target, too, if no byte of it was needed for that
- * @dialling:	a server is about to be dialled
+ * @dialling:	a server is about to be dialled; a target that is a name has no address yet
  * @opened:	it is there
  * @decided:	the verdict is known, and what the client's first bytes said, if it spoke first
  * @end_over:	@end has ended, by FIN or by RST (@end->failed); once for each

@@ -15,7 +15,7 @@ struct worker;
  * @error:	0; -ENOENT, there is no such name; -ENODATA, it has no address of the family;
  *		-ETIMEDOUT, nobody answered; -ENOBUFS, too many questions already; -EIO, it could
  *		not be resolved; -ENOMEM
- * @addrs, @n:	1..ADDRESSES_MAX without @error; ports are 0.  Valid until the next call or the loop's next event
+ * @addrs, @n:	1..ADDRESSES_MAX without @error; ports are 0.  Valid until the next call or event
  */
 struct answer {
 	int error;

@@ -128,6 +128,13 @@ def test_failure_of_one_family(forward):
     forward.reaches(listener)
 
 
+@pytest.mark.parametrize("failed", ["A", "AAAA"])
+def test_failure_of_one_family_and_nothing_in_the_other(forward, failed):
+    forward.name_server({"db.test": []}, {failed: "servfail"})
+    forward.start()
+    assert forward.why() == "name-failed"
+
+
 def test_alias_chain(forward):
     zone = {f"a{i}.test": [f"CNAME a{i + 1}.test"] for i in range(8)}
     forward.name_server(zone | {"db.test": ["CNAME a0.test"], "a8.test": V4})

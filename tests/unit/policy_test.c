@@ -496,9 +496,10 @@ static void test_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_empty_denies), cmocka_unit_test(test_first_match),
-		cmocka_unit_test(test_conditions),   cmocka_unit_test(test_dial_early),
-		cmocka_unit_test(test_needs_address), cmocka_unit_test(test_words),	     cmocka_unit_test(test_against_reference),
+		cmocka_unit_test(test_empty_denies),	  cmocka_unit_test(test_first_match),
+		cmocka_unit_test(test_conditions),	  cmocka_unit_test(test_dial_early),
+		cmocka_unit_test(test_needs_address),	  cmocka_unit_test(test_words),
+		cmocka_unit_test(test_against_reference),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
