@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* count [-copy] CONFIG: intercept as CONFIG says, limpid.yaml(5), and print how many bytes each flow
- * carried.  With -copy every byte goes on as a copy. */
+/* count [-copy] CONFIG: intercept as CONFIG says, limpid.yaml(5), and print how many bytes each
+ * flow carried.  With -copy every byte goes on as a copy. */
 #include <limpid/limpid.h>
 #include <signal.h>
 #include <stdio.h>
@@ -47,7 +47,7 @@ int main(int argc, char **argv)
 							 count_data, count_close };
 
 	copy = argc == 3 && !strcmp(argv[1], "-copy");
-	if (argc != 2 + copy || limpid_new(NULL, &limpid) < 0)
+	if (argc != 2 + copy || limpid_new(NULL, &limpid) || setvbuf(stdout, NULL, _IOLBF, 0))
 		return 2;
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
