@@ -8,6 +8,7 @@
  */
 int cmd_check(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_users(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_firewall(int argc, char **argv);
 int cmd_run(int argc, char **argv);

@@ -16,6 +16,7 @@ static const struct verb {
 	{ "serve", cmd_serve, "intercept what the firewall sends here" },
 	{ "firewall", cmd_firewall, "the rules that bring traffic here: shown, set up, taken back" },
 	{ "check", cmd_check, "read a configuration and say what is wrong with it" },
+	{ "users", cmd_users, "make and change a file of users" },
 	{ "doctor", cmd_doctor, "say what on this host would break interception" },
 };
 

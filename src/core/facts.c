@@ -37,6 +37,7 @@ void facts_done(struct facts *f)
 	free(f->target_name);
 	free(f->host);
 	free(f->alpn);
+	free(f->user);
 	free(f->http.method);
 	free(f->http.target);
 	free(f->http.user_agent);

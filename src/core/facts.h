@@ -34,6 +34,7 @@ enum protocol {
  * @host:	name the client asked for (SNI, Host, SOCKS name), lower case, without a
  *		trailing dot or port; NULL while unknown.  Owned by the flow
  * @alpn:	protocols the ClientHello offers, comma separated; NULL if none.  Owned by the flow
+ * @user:	who the client has logged in as; NULL: nobody.  Owned by the flow
  * @http:	request line of the first request, NULL if none.  Owned by the flow
  * @tls_version: highest version the ClientHello offers (0x0304 is TLS 1.3), 0 if unknown
  * @ech:	the ClientHello carries encrypted_client_hello: @host may be a decoy
@@ -53,6 +54,7 @@ struct facts {
 	char *target_name;
 	char *host;
 	char *alpn;
+	char *user;
 	struct http_facts {
 		char *method;
 		char *target;

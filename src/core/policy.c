@@ -19,6 +19,7 @@
  * Questions are asked in the order of their cost: masks first, sets last.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/policy.h"
 
@@ -49,7 +50,15 @@ static bool listeners_contain(const struct condition *c, uint16_t listener)
 	return false;
 }
 
-/* What never is unknown. */
+static bool users_contain(const struct condition *c, const char *user)
+{
+	for (size_t i = 0; user && i < c->n_users; i++)
+		if (!strcmp(c->users[i], user))
+			return true;
+	return false;
+}
+
+/* What never is unknown: who logs in does so before policy is asked. */
 static bool condition_known(const struct condition *c, const struct facts *f)
 {
 	if (c->networks && !(c->networks & 1u << f->network))
@@ -57,6 +66,8 @@ static bool condition_known(const struct condition *c, const struct facts *f)
 	if (c->n_listeners && !listeners_contain(c, f->listener))
 		return false;
 	if (c->n_source_ports && !ports_contain(c->source_ports, c->n_source_ports, f->client.port))
+		return false;
+	if (c->n_users && !users_contain(c, f->user))
 		return false;
 	return !c->source || netset_contains(c->source, &f->client);
 }
@@ -211,6 +222,9 @@ static void condition_done(struct condition *c)
 	free(c->ports);
 	free(c->source_ports);
 	free(c->listeners);
+	for (size_t i = 0; i < c->n_users; i++)
+		free(c->users[i]);
+	free(c->users);
 }
 
 void rule_done(struct rule *rule)

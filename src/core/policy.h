@@ -51,6 +51,8 @@ struct condition {
 	size_t n_source_ports;
 	uint16_t *listeners; /* indices */
 	size_t n_listeners;
+	char **users;
+	size_t n_users;
 	uint32_t networks;  /* 1 << enum network */
 	uint32_t protocols; /* 1 << enum protocol */
 };

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "core/users.h"
 #include "engine/config.h"
 #include "engine/diag.h"
 #include "engine/file.h"
@@ -21,6 +22,7 @@
 #include "engine/schema.h"
 #include "engine/sets.h"
 #include "engine/unique.h"
+#include "engine/users_config.h"
 #include "engine/yaml.h"
 
 #define LISTENERS_MAX 1000
@@ -37,6 +39,17 @@ const char *listener_mode_name(enum listener_mode m)
 		return "fixed";
 	}
 	return "?";
+}
+
+bool listener_mode_is_explicit(enum listener_mode m)
+{
+	switch (m) {
+	case LISTENER_TPROXY:
+	case LISTENER_REDIRECT:
+	case LISTENER_FIXED:
+		return false;
+	}
+	return false;
 }
 
 struct config *config_new(void)
@@ -65,6 +78,9 @@ void config_free(struct config *c)
 	policy_free(c->policy);
 	free(c->record_flows);
 	firewall_config_done(&c->firewall);
+	for (size_t i = 0; i < c->n_users; i++)
+		users_free(c->users[i]);
+	free(c->users);
 	free(c->resolver.servers);
 	free(c);
 }
@@ -169,9 +185,22 @@ static void listener_connect(const struct yaml_node *map, struct listener_config
 	l->full_early = n && n->value;
 }
 
+static void listener_users(const struct yaml_node *map, const struct config *c,
+			   struct listener_config *l, struct diag *d)
+{
+	const struct yaml_node *users = yaml_get(map, "users");
+
+	if (users && !listener_mode_is_explicit(l->mode))
+		diag_add(d, users->key->at, "users", NULL,
+			 "without effect for mode %s: its clients cannot be asked",
+			 listener_mode_name(l->mode));
+	else if (users)
+		l->users = users_config_find(users, c, d);
+}
+
 /* The @number-th listener (from 1). */
-static void listener_load(const struct yaml_node *map, size_t number, struct listener_config *l,
-			  struct diag *d)
+static void listener_load(const struct yaml_node *map, size_t number, const struct config *c,
+			  struct listener_config *l, struct diag *d)
 {
 	const struct yaml_node *mode = yaml_get(map, "mode"), *name = yaml_get(map, "name");
 
@@ -187,6 +216,7 @@ static void listener_load(const struct yaml_node *map, size_t number, struct lis
 	listener_addresses(yaml_get(map, "address"), l, d);
 	listener_to(map, l, d);
 	listener_connect(map, l, d);
+	listener_users(map, c, l, d);
 }
 
 /* An address to listen on, and where it is written. */
@@ -322,7 +352,7 @@ static void listeners_load(struct yaml_node *listeners, struct config *c, struct
 	for (struct yaml_node *l = listeners->child; l; l = l->next) {
 		number++;
 		if (!l->bad)
-			listener_load(l, number, &c->listeners[c->n_listeners++], d);
+			listener_load(l, number, c, &c->listeners[c->n_listeners++], d);
 	}
 	if (d->no_memory)
 		return;
@@ -376,6 +406,9 @@ static void config_fill(struct yaml_node *root, const char *folder, bool needs_l
 	}
 	record_path(c, folder, d);
 	resolver_servers_load(yaml_get(yaml_get(root, "resolver"), "servers"), &c->resolver, d);
+	users_config_load(yaml_get(root, "users"), folder, c, d);
+	if (d->no_memory)
+		return;
 	listeners_load(yaml_get(root, "listeners"), c, d);
 	if (d->no_memory)
 		return;

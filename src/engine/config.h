@@ -14,6 +14,8 @@
 #include "learn/learn.h"
 #include "sys/log.h"
 
+struct users;
+
 enum listener_mode {
 	LISTENER_TPROXY,
 	LISTENER_REDIRECT,
@@ -27,6 +29,7 @@ struct listener_config {
 	size_t n_addresses;
 	struct addr to;	    /* mode fixed: where to dial */
 	struct fixed_name to_name; /* or this, if it has a name */
+	struct users *users; /* who may use it; NULL: everybody.  Of struct config */
 	uint32_t networks;  /* 1 << enum network: what to listen for */
 	uint32_t protocols; /* 1 << enum protocol: what `sniff` looks for; 0: nothing is read */
 	bool honest;	    /* connect: the client is accepted once the server has answered */
@@ -38,6 +41,8 @@ struct listener_config {
 struct config {
 	struct listener_config *listeners;
 	size_t n_listeners;
+	struct users **users;
+	size_t n_users;
 	struct policy *policy;
 	struct timeouts timeouts;
 	struct limits limits;
@@ -75,6 +80,9 @@ int config_parse(const char *name, const char *folder, const char *bytes, size_t
 /* The defaults, no listener, an empty policy: where `limpid run` starts.  NULL: no memory. */
 struct config *config_new(void);
 void config_free(struct config *c);
+
+/* Do clients know that they speak to limpid, so that they can be asked who they are? */
+bool listener_mode_is_explicit(enum listener_mode m);
 
 const char *listener_mode_name(enum listener_mode m); /* "tproxy", "redirect", "fixed" */
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/own_ends.h"
+#include "core/users.h"
 #include "core/worker.h"
 #include "engine/datagrams.h"
 #include "engine/engine.h"
@@ -374,10 +375,22 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
+/* Passwords are checked beside the workers, if any listener asks for them. */
+static int login_begin(struct engine *e)
+{
+	for (size_t i = 0; i < e->config->n_listeners; i++)
+		if (e->config->listeners[i].users)
+			return login_new(&e->realm.login);
+	return 0;
+}
+
 int engine_start(struct engine *e)
 {
 	int r = record_writer_start(e->writer);
 
+	if (r < 0)
+		return r;
+	r = login_begin(e);
 	if (r < 0)
 		return r;
 	budget_descriptors(e);
@@ -454,6 +467,7 @@ void engine_free(struct engine *e)
 		worker_done(&e->workers[i]);
 	for (unsigned int i = 0; i < e->realm.n_listeners; i++)
 		close(e->realm.listeners[i].fd);
+	login_free(e->realm.login);
 	datagrams_free(e->datagrams);
 	knocks_free(e->knocks);
 	record_writer_free(e->writer);

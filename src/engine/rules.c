@@ -104,6 +104,20 @@ static const struct nameset *names_compile(struct compiler *k, struct yaml_node 
 	return set ? set->names : NULL;
 }
 
+static void users_compile(struct compiler *k, struct yaml_node *values, struct condition *c)
+{
+	if (!values)
+		return;
+	c->users = array_new(k, values_count(values), sizeof(*c->users));
+	for (struct yaml_node *n = yaml_first(values); n && c->users; n = yaml_next(values, n)) {
+		c->users[c->n_users] = strdup(n->text);
+		if (c->users[c->n_users])
+			c->n_users++;
+		else
+			diag_no_memory(k->diag);
+	}
+}
+
 static void condition_compile(struct compiler *k, const struct yaml_node *map, struct condition *c)
 {
 	c->source = nets_compile(k, yaml_get(map, "source"));
@@ -112,6 +126,7 @@ static void condition_compile(struct compiler *k, const struct yaml_node *map, s
 	ports_compile(k, yaml_get(map, "port"), &c->ports, &c->n_ports);
 	ports_compile(k, yaml_get(map, "source-port"), &c->source_ports, &c->n_source_ports);
 	listeners_compile(k, yaml_get(map, "listener"), c);
+	users_compile(k, yaml_get(map, "user"), c);
 	c->networks = mask_of(yaml_get(map, "network"));
 	c->protocols = mask_of(yaml_get(map, "protocol"));
 }
@@ -185,6 +200,21 @@ static void sniff_check(struct compiler *k, const struct yaml_node *match,
 			 "the rule never matches: its listeners do not sniff");
 }
 
+/* A user, where nobody logs in. */
+static void user_check(struct compiler *k, const struct yaml_node *match,
+		       const struct condition *c)
+{
+	const struct yaml_node *user = yaml_get(match, "user");
+
+	if (!user || !k->listeners_known)
+		return;
+	for (size_t i = 0; i < k->config->n_listeners; i++)
+		if (asks_listener(c, i) && k->config->listeners[i].users)
+			return;
+	diag_add(k->diag, user->key->at, user->key->text, NULL,
+		 "the rule never matches: its listeners have no users");
+}
+
 static void effect_check(struct compiler *k, const struct yaml_node *map, const struct rule *rule)
 {
 	static const char *const keys[] = { "source", "strict", "offload" };
@@ -244,6 +274,7 @@ static void rule_compile(struct compiler *k, const struct yaml_node *map, struct
 		condition_compile(k, match, &rule->match);
 		nots_compile(k, yaml_get(match, "not"), rule);
 		sniff_check(k, match, &rule->match);
+		user_check(k, match, &rule->match);
 	}
 	nots_compile(k, yaml_get(map, "not"), rule);
 	effect_check(k, map, rule);

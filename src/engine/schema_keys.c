@@ -105,6 +105,8 @@ const struct schema_key schema_keys[] = {
 	  .text = "what to listen for" },
 	{ "listeners.to", SCHEMA_TEXT, .kind = "ip:port or name:port",
 	  .text = "mode fixed: the server all connections go to" },
+	{ "listeners.users", SCHEMA_TEXT, .kind = "name of a list of users",
+	  .text = "who may use it, with a password; without this key: everybody" },
 	{ "listeners.sniff", SCHEMA_WORD, SCHEMA_LIST | SCHEMA_OR_FALSE, protocol_words,
 	  .fallback = "[tls, http]",
 	  .text = "in which protocols to look for the name of the server" },
@@ -145,6 +147,8 @@ const struct schema_key schema_keys[] = {
 	  .text = "name of the server, as the client says it" },
 	{ "rules.match.protocol", SCHEMA_WORD, SCHEMA_LIST, protocol_words,
 	  .text = "what the client speaks" },
+	{ "rules.match.user", SCHEMA_TEXT, SCHEMA_LIST, .kind = "name of a user",
+	  .text = "who the client has logged in as" },
 	{ "rules.match.not", SCHEMA_MAP_OR_MAPS, .borrows = "rules.match",
 	  .text = "the same as rules.not" },
 	{ "rules.not", SCHEMA_MAP_OR_MAPS, .borrows = "rules.match",
@@ -304,6 +308,13 @@ const struct schema_key schema_keys[] = {
 	{ "record.flows", SCHEMA_MAP, .text = "a line of JSON for each connection" },
 	{ "record.flows.file", SCHEMA_PATH, SCHEMA_REQUIRED, INTO(record_flows),
 	  .text = "where to append them" },
+
+	{ "users", SCHEMA_NAMED,
+	  .text = "named lists of who may use a listener" },
+	{ "users.*", SCHEMA_MAP,
+	  .text = "one list" },
+	{ "users.*.file", SCHEMA_PATH, SCHEMA_REQUIRED,
+	  .text = "a file with one name:hash a line, made by limpid users" },
 	{ 0 },
 };
 /* clang-format on */

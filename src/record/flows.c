@@ -189,6 +189,8 @@ static void json_limpid(struct json *j, const struct flow *f)
 	if (ruled)
 		json_str(j, "action", span_str(verdict_name(f->decision.verdict)));
 	json_bool(j, "inspected", false);
+	if (f->facts.user)
+		json_str(j, "user", span_str(f->facts.user));
 	if (end_is_open(&f->server))
 		json_str(j, "source", span_str(source_got_name(f->source_got)));
 	json_str(j, "why", span_str(why_word(f->why)));

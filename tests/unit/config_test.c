@@ -230,6 +230,13 @@ static const struct bad rules[] = {
 	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", sniff: false }]\n"
 	  "rules: [{ name: a, match: { domain: a.net }, action: deny }]\n",
 	  "c:2:29: the rule never matches: its listeners do not sniff: 'domain'" },
+	{ MATCH("user: ann"), "c:3:23: the rule never matches: its listeners have no users: 'user'" },
+	{ ONE "users: { a: { file: none } }\n", "c:2:21: cannot be read: No such file or directory: "
+						"'none'" },
+	{ ONE "users: { a: {} }\n", "c:2:13: " },
+	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", users: a }]\n"
+	  "users: { a: { file: /dev/null } }\n",
+	  "c:1:51: without effect for mode tproxy: its clients cannot be asked: 'users'" },
 };
 
 #define SETS(sets, rest) "sets: { " sets " }\n" MATCH(rest)

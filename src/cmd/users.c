@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/password.h"
+#include "cmd/cmd.h"
+#include "cmd/options.h"
+#include "core/users.h"
+
+static const char usage[] =
+	"usage: limpid users add|remove|list --file FILE [NAME]\n"
+	"\n"
+	"Make and change a file of users for explicit listeners, limpid.yaml(5).  add asks for\n"
+	"the password on the terminal, or reads one line of standard input; a user who is there\n"
+	"already gets the new password.\n"
+	"\n"
+	"  --file FILE  the file; made by add if it is not there\n"
+	"  --help       this text\n"
+	"\n"
+	"Exit status: 0 done, 1 failed, 2 wrong usage.\n";
+
+static int fail(const char *what, int error)
+{
+	fprintf(stderr, "limpid users: %s: %s\n", what, strerror(error));
+	return 1;
+}
+
+/* A line without its end, not echoed where it is typed.  Return: false at the end of input. */
+static bool line_ask(const char *prompt, char *line, size_t cap)
+{
+	bool typed = isatty(STDIN_FILENO);
+	struct termios before, silent;
+	bool r;
+
+	if (typed && !tcgetattr(STDIN_FILENO, &before)) {
+		silent = before;
+		silent.c_lflag &= ~(tcflag_t)ECHO;
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+		fprintf(stderr, "%s: ", prompt);
+	} else {
+		typed = false;
+	}
+	r = fgets(line, (int)cap, stdin) != NULL;
+	if (typed) {
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+		fputc('\n', stderr);
+	}
+	line[strcspn(line, "\r\n")] = '\0';
+	return r;
+}
+
+/* Return: 0, or the exit status. */
+static int password_ask(char hash[static PASSWORD_HASH_CAP])
+{
+	char line[PASSWORD_MAX_BYTES + 3], again[sizeof(line)];
+	int r;
+
+	if (!line_ask("password", line, sizeof(line)) || !*line) {
+		fputs("limpid users: no password\n", stderr);
+		return 1;
+	}
+	if (isatty(STDIN_FILENO) &&
+	    (!line_ask("again", again, sizeof(again)) || strcmp(line, again))) {
+		fputs("limpid users: the two are not the same\n", stderr);
+		return 1;
+	}
+	r = password_hash(span_str(line), hash);
+	explicit_bzero(line, sizeof(line));
+	explicit_bzero(again, sizeof(again));
+	return r < 0 ? fail("the password", -r) : 0;
+}
+
+static bool is_of(const char *line, const char *name)
+{
+	size_t n = strlen(name);
+
+	return !strncmp(line, name, n) && line[n] == ':';
+}
+
+/* Copy @path to @out without @name; tell if it was there. */
+static int copy_without(const char *path, const char *name, FILE *out, bool *ret_found)
+{
+	_cleanup_fclose_ FILE *in = fopen(path, "re");
+	_cleanup_free_ char *line = NULL;
+	size_t cap = 0;
+	ssize_t n;
+
+	*ret_found = false;
+	if (!in)
+		return errno == ENOENT ? 0 : -errno;
+	while ((n = getline(&line, &cap, in)) >= 0) {
+		if (is_of(line, name)) {
+			*ret_found = true;
+			continue;
+		}
+		fputs(line, out);
+		if (n && line[n - 1] != '\n')
+			fputc('\n', out);
+	}
+	return ferror(in) ? -EIO : 0;
+}
+
+/* Replace the file by one without @name, or with @hash for it; all or nothing. */
+static int file_change(const char *path, const char *name, const char *hash)
+{
+	_cleanup_free_ char *beside = NULL;
+	_cleanup_fclose_ FILE *out = NULL;
+	bool found;
+	int fd, r;
+
+	if (asprintf(&beside, "%s.XXXXXX", path) < 0)
+		return fail(path, ENOMEM);
+	fd = mkostemp(beside, O_CLOEXEC); /* mode 0600 */
+	if (fd < 0)
+		return fail(beside, errno);
+	out = fdopen(fd, "w");
+	if (!out) {
+		close(fd);
+		unlink(beside);
+		return fail(beside, ENOMEM);
+	}
+	r = copy_without(path, name, out, &found);
+	if (!r && hash)
+		fprintf(out, "%s:%s\n", name, hash);
+	if (!r && (fflush(out) || fsync(fd) < 0))
+		r = -errno;
+	if (!r && !hash && !found) {
+		fprintf(stderr, "limpid users: there is no user '%s'\n", name);
+		unlink(beside);
+		return 1;
+	}
+	if (!r && rename(beside, path) < 0)
+		r = -errno;
+	if (r < 0)
+		unlink(beside);
+	return r < 0 ? fail(path, -r) : 0;
+}
+
+static int list(const char *path)
+{
+	_cleanup_fclose_ FILE *in = fopen(path, "re");
+	_cleanup_free_ char *line = NULL;
+	size_t cap = 0;
+
+	if (!in)
+		return fail(path, errno);
+	while (getline(&line, &cap, in) >= 0)
+		if (*line != '#' && strchr(line, ':'))
+			printf("%.*s\n", (int)strcspn(line, ":"), line);
+	return 0;
+}
+
+static bool name_ok(const char *name)
+{
+	size_t n = strlen(name);
+
+	if (!n || n > USER_NAME_MAX_BYTES || *name == '#')
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)name[i] <= ' ' || name[i] == 0x7f || name[i] == ':')
+			return false;
+	return true;
+}
+
+static int add(const char *path, const char *name)
+{
+	char hash[PASSWORD_HASH_CAP];
+	int status = password_ask(hash);
+
+	return status ? status : file_change(path, name, hash);
+}
+
+int cmd_users(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "file", required_argument, NULL, 'f' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	const char *path = NULL, *what, *name;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (opt == 'h') {
+			fputs(usage, stdout);
+			return 0;
+		}
+		if (opt != 'f')
+			return options_refuse(argv[0], NULL, usage);
+		path = optarg;
+	}
+	what = optind < argc ? argv[optind] : "";
+	name = optind + 1 < argc ? argv[optind + 1] : NULL;
+	if (!path)
+		return options_refuse(argv[0], "--file is missing", usage);
+	if (!strcmp(what, "list") && !name)
+		return list(path);
+	if ((strcmp(what, "add") != 0 && strcmp(what, "remove") != 0) || !name ||
+	    optind + 2 < argc)
+		return options_refuse(argv[0], "add NAME, remove NAME or list is expected", usage);
+	if (!name_ok(name))
+		return options_refuse(argv[0], "a name has no space, no colon, and no # in front",
+				      usage);
+	return *what == 'a' ? add(path, name) : file_change(path, name, NULL);
+}
