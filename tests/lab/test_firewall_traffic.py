@@ -268,7 +268,12 @@ SETS = ('sets: { lan: [10.77.1.0/30, "fd77:1::2"], other: [10.77.1.4/30, "fd77:1
         'both: [$lan, $other] }\n')
 
 
-@pytest.mark.parametrize("key", KEYS)
+# Where addresses are named, both families; else one will do.
+CASES = [(key, family) for key in KEYS for family in (4, 6)
+         if family == 4 or key in ("source", "set", "destination")]
+
+
+@pytest.mark.parametrize("key, family", CASES)
 @pytest.mark.parametrize("part", ["intercept", "exempt"])
 def test_conditions(host, family, part, key):
     """What holds takes it, what does not leaves it: of intercept and, the other way round, of

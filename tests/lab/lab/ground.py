@@ -28,7 +28,7 @@ listeners:
 """
 KEEP = "rules: [ { name: all, action: accept, source: keep } ]\n"
 OWN = "rules: [ { name: all, action: accept } ]\n"
-RECORD = 'record: { flows: { file: "@FLOWS@" } }\ntimeouts: { connect: 2s, udp: 2s, dns: 2s }\n'
+RECORD = 'record: { flows: { file: "@FLOWS@" } }\ntimeouts: { connect: 2s, udp: 1s, dns: 1s }\n'
 
 
 def config(firewall="", listeners=LISTENERS, rules=KEEP):
