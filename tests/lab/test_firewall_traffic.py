@@ -572,8 +572,11 @@ def test_time_wait_does_not_swallow_what_bypasses(road, family):
     way = road(config())
     way.lab.client.sysctl(net__ipv4__tcp_tw_reuse=1)
     client, listener = time_wait_then_bypass(way, text)
+    way.lab.client_tap.restart()
     client.connect(listener.getsockname()[:2])
     server = way.lab.accept(listener)
+    # Its SYN-ACK went the right way at once; a TIME_WAIT would have had to be shot first.
+    assert way.lab.client_tap.wire(client.getsockname()).up("SYN") == 1
     for sender, receiver in ((client, server), (server, client)):
         sender.sendall(b"x" * 100_000)
         assert read_exactly(receiver, 100_000) == b"x" * 100_000
