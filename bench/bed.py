@@ -124,6 +124,7 @@ class Bed:
         self.name = f"{PREFIX}{os.getpid()}"
         self.group = f"{cgroup_root()}/{self.name}"
         self.share_group = None
+        self.queued = False
         self.ksoftirqd = [
             pid for pid in filter(str.isdigit, os.listdir("/proc"))
             if self._comm(pid).startswith("ksoftirqd/")
@@ -240,8 +241,16 @@ class Bed:
         return bool(run("nsenter", f"--net=/run/netns/{self.ns('px')}", "ss", "-Hltn",
                         f"sport = :{port}"))
 
-    def intercept(self, port, loopback):
-        """Send what clients dial to the port: on the loopback addresses, or on any address."""
+    def intercept(self, port, loopback, queue=None):
+        """Send what clients dial to the port: on the loopback addresses, or on any address.
+
+        With a queue their SYN goes there first; not every kernel knows that in nft.
+        """
+        for program in ("iptables", "ip6tables") if queue else ():
+            run("nsenter", f"--net=/run/netns/{self.ns('px')}", program, "-t", "raw", "-A",
+                "PREROUTING", "-i", "p0", "-p", "tcp", "--syn", "-j", "NFQUEUE", "--queue-num",
+                str(queue))
+        self.queued = bool(queue)
         to4, to6 = ("127.0.0.1", "[::1]") if loopback else ("", "")
         lines = (f'iifname "p0" meta nfproto ipv4 meta l4proto tcp tproxy ip to {to4}:{port} '
                  "meta mark set 1 accept\n        "
@@ -251,6 +260,9 @@ class Bed:
                                intercept=lines))
 
     def pass_by(self):
+        for program in ("iptables", "ip6tables") if self.queued else ():
+            run("nsenter", f"--net=/run/netns/{self.ns('px')}", program, "-t", "raw", "-F")
+        self.queued = False
         self._nft("table inet bench\ndelete table inet bench\n")
 
     def _nft(self, text):

@@ -22,14 +22,15 @@ NOISE = 0.12          # share of all processors that strangers may use during a 
 
 class Scenario:
     def __init__(self, about, unit, app, port, conns=1, more=(), kind="load", beside=0,
-                 instead=None, only=None):
-        """@instead: which subject stands for another here; @only: the others are left out."""
+                 instead=None, only=None, who=None):
+        """@instead: which subject stands for another here; @only: the others are left out;
+        @who: these, whichever are asked for."""
         self.about, self.unit, self.app, self.port, self.conns = about, unit, app, port, conns
         self.more, self.kind, self.beside = list(more), kind, beside
-        self.instead, self.only = instead or {}, only
+        self.instead, self.only, self.who = instead or {}, only, who
 
     def subjects(self, names):
-        return [n for n in names if self.only is None or n in self.only]
+        return list(self.who or [n for n in names if self.only is None or n in self.only])
 
 
 def bulk(word, app, port, conns):
@@ -55,6 +56,12 @@ SCENARIOS = {
                     instead={"limpid": "limpid-sni", "nginx": "nginx-sni",
                              "haproxy": "haproxy-sni"},
                     only=("direct", "limpid", "nginx", "haproxy", "floor-copy")),
+    "filter": Scenario("bulk down, 8 streams: the plain copy, an interceptor that counts, and one "
+                       "that copies and counts", "GB", "down", DOWN, 8,
+                       who=("direct", "limpid-copy", "limpid-count", "limpid-count-copy")),
+    "honest": Scenario("short connections whose client learns it only once the server has "
+                       "answered, 64 at a time", "conn", "echo", ECHO, 64,
+                       ["--close", "--ports", "16"], who=("direct", "limpid", "limpid-honest")),
     "overload": Scenario(f"twice as many short connections as a proxy with {SHARE:g} processors "
                          "can serve", "conn", "echo", ECHO, 64, ["--close", "--ports", "16"],
                          kind="overload"),

@@ -10,13 +10,14 @@ class Subject:
     """A proxy: files of peers/ with @words@ filled in, a command, a port, a line about it."""
 
     def __init__(self, name, about, command, port, config=None, words=None, env=None,
-                 loopback=False):
+                 loopback=False, queue=None):
         self.name, self.about, self.command, self.port = name, about, command, port
         self.config, self.words, self.env = config, words or {}, env or {}
-        self.loopback = loopback
+        self.loopback, self.queue = loopback, queue
 
     def start(self, bed, work, log):
-        words = {"dir": work.dir, "bin": work.bin, "limpid": work.limpid, **self.words}
+        words = {"dir": work.dir, "bin": work.bin, "limpid": work.limpid,
+                 "examples": f"{os.path.dirname(work.limpid)}/examples", **self.words}
         if self.config:
             text = open(f"{HERE}/peers/{self.config}").read()
             words["config"] = f"{work.dir}/{self.name}-{self.config}"
@@ -30,7 +31,7 @@ class Subject:
                 raise RuntimeError(f"{self.name} does not listen on port {self.port}; "
                                    f"see {log.name}")
             time.sleep(0.02)
-        bed.intercept(self.port, self.loopback)
+        bed.intercept(self.port, self.loopback, self.queue)
         time.sleep(0.1)
 
     def stop(self, bed):
@@ -55,9 +56,11 @@ def fill(text, words):
     return text
 
 
-def limpid(name, about, source="keep-address", offload=""):
-    return Subject(name, about, ["@limpid@", "serve", "--config", "@config@"], 3140,
-                   "limpid.yaml", {"source": source, "offload": offload}, loopback=True)
+def limpid(name, about, source="keep-address", offload="", connect="early", command=None,
+           queue=None):
+    return Subject(name, about, [*(command or ["@limpid@", "serve", "--config"]), "@config@"],
+                   3140, "limpid.yaml", {"source": source, "offload": offload, "connect": connect},
+                   loopback=True, queue=queue)
 
 
 SUBJECTS = {s.name: s for s in (
@@ -65,6 +68,11 @@ SUBJECTS = {s.name: s for s in (
     limpid("limpid", "limpid, source: keep-address"),
     limpid("limpid-keep", "limpid, source: keep (address and port)", source="keep"),
     limpid("limpid-copy", "limpid, offload: copy (never splice)", offload=", offload: copy"),
+    limpid("limpid-count", "limpid's library and examples/count.c, which counts",
+           command=["@examples@/count"]),
+    limpid("limpid-count-copy", "the same, which passes every byte on as a copy of its own",
+           command=["@examples@/count", "-copy"]),
+    limpid("limpid-honest", "limpid, connect: honest", connect="honest", queue=3140),
     Subject("haproxy-splice", "HAProxy with splice and 1 MiB pipes, nbthread 2, source kept",
             ["haproxy", "-db", "-f", "@config@"], 3121, "haproxy-splice.cfg"),
     Subject("haproxy", "HAProxy as people run it, nbthread 2, source kept",

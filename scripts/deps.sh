@@ -17,7 +17,7 @@ test=("${build[@]}" clang libclang-rt-14-dev python3-pytest mandoc git openssl
 	nftables iptables iproute2 procps util-linux nginx-light curl wget ca-certificates
 	busybox-static unbound tcpdump strace systemd zsh)
 demo=("${build[@]}" nftables iproute2 util-linux nginx-light curl git openssl)
-bench=("${build[@]}" nftables iproute2 procps util-linux strace
+bench=("${build[@]}" nftables iptables iproute2 procps util-linux strace
 	nginx-light libnginx-mod-stream haproxy)
 
 die() {
