@@ -309,6 +309,7 @@ static int win(struct eyeballs *e, struct attempt *a)
 
 	a->fd = -1;
 	f->server.fd = fd;
+	(void)flow_attempt_forget(f, f->made); /* of a served flow's last server */
 	f->made = TAKE_PTR(a->made);
 	loop_unwatch(loop_of(e), &a->watch, fd);
 	r = loop_watch(loop_of(e), &f->server.watch, fd);
