@@ -333,6 +333,7 @@ def test_loop_is_refused(way, serve):
 
 
 # --- SYNs that come again ---------------------------------------------------------------------
+@pytest.mark.tsan
 def test_syn_sent_again_while_held(way, serve, slow, queue):
     """One client, one dial, one packet held: the newest."""
     limpid = serve(PLAIN)
@@ -416,6 +417,7 @@ def test_one_port_to_two_servers(way, serve, lab):
 
 
 # --- many -------------------------------------------------------------------------------------
+@pytest.mark.tsan
 def test_a_thousand_wait_at_once(plain, serve, slow, queue):
     limpid = serve(PLAIN)
     server = slow(plain)
@@ -445,6 +447,7 @@ def test_queue_full_drops(plain, serve, slow, queue):
     assert [outcome(c) for c in clients] == [0] * 20
 
 
+@pytest.mark.tsan
 def test_queue_full_connects_early(plain, serve, slow, queue):
     """A client gets one connection to its server, also if another of its SYNs is held."""
     limpid = serve(honest(ALL, listener="when-full: early", more="limits: { held-syns: 10 }"))
