@@ -11,6 +11,7 @@ from lab.certificate import TlsPair
 from lab.ground import Ground, Host
 from lab.limpid import Limpid, binary, check_stderr
 from lab.names import Forward, Wide
+from lab.road import Road
 from lab.topology import Lab, Way
 
 
@@ -205,3 +206,13 @@ def host(ground, tmp_path):
     for limpid in middle.limpids:
         check_stderr(limpid.stderr())
     assert not left, f"(before, after): {left}"
+
+
+@pytest.fixture
+def road(host, family):
+    """road(config): limpid serves it, the rules are up."""
+    def make(text):
+        limpid = host.serve(text)
+        host.firewall("up", text)
+        return Road(host, family, limpid)
+    return make

@@ -35,6 +35,9 @@ def config(firewall="", listeners=LISTENERS, rules=KEEP):
     return listeners + rules + RECORD + (f"firewall:\n{firewall}" if firewall else "")
 
 
+FROM_HERE = "  intercept: [ { listener: routed, traffic: [routed, local] } ]\n"
+WAYS = {"tproxy": config(FROM_HERE), "redirect": config(listeners=REDIRECT, rules=OWN)}
+
 FAR = {4: "10.77.7.2", 6: "fd77:7::2"}  # behind the server's side, by a narrow link
 
 
