@@ -70,6 +70,7 @@ enum source_got {
  * @plan:	what the server was dialled with
  * @greeter:	the learner that owes the client an answer
  * @login:	a password of this flow is being checked: see login.c
+ * @answered:	it has had its answer, or has been asked to speak first
  * @served:	the proto deals with the client itself: see flow_serve.c
  * @proto_state: the proto's own
  * @farewell_bytes: read and dropped in PHASE_FAREWELL
@@ -126,7 +127,7 @@ struct flow {
 	uint8_t learner;
 	bool learned, settled_by_time, announced, holding, look_full, translated;
 	bool arrived, client_over, server_over;
-	bool resolving, served;
+	bool resolving, served, answered;
 };
 
 /**
@@ -213,6 +214,10 @@ void flow_farewell(struct flow *f, enum why why);
 
 /* Let the greeter answer.  Return: 0 or -errno. */
 int flow_answer(struct flow *f, enum why outcome);
+
+/* Policy must hear the client, who may be waiting for an answer: it gets it now, as if the server
+ * were there.  A refusal later can then only be a RST. */
+void flow_hear(struct flow *f);
 
 /* There will be no server: the greeter says why, and the flow ends when that has been read;
  * without a greeter it ends at once. */

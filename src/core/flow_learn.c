@@ -205,6 +205,8 @@ static bool learn_went_on(struct flow *f, bool kept)
 	}
 	if (!flow_is_over(f))
 		flow_decide(f);
+	if (f->phase == PHASE_LEARN && !flow_is_greeting(f))
+		flow_hear(f);
 	if (flow_is_over(f))
 		return false;
 	if (kept)

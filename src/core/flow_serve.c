@@ -6,7 +6,9 @@
  * so with flow_greeted().  When the dial is decided, either way, its answer() writes the reply.
  * After a refusal the reply must not be lost to a RST: the flow lives on in PHASE_FAREWELL until
  * the client has closed, too, or has had its time; what it still sends is read and dropped
- * (RFC 9112 section 9.6 says why).
+ * (RFC 9112 section 9.6 says why).  Where policy must hear the client before it can decide, each
+ * would wait for the other: the client is then told that it may speak, as a transparent listener
+ * does by accepting, and what is refused later is reset.
  *
  * Serving.  Where one client connection is not one server connection (HTTP requests in absolute
  * form) the learner gives the flow to a proto, which reads the client itself, asks policy for
@@ -29,7 +31,16 @@ int flow_answer(struct flow *f, enum why outcome)
 {
 	if (!f->greeter || !f->greeter->ops->answer)
 		return 0;
+	if (f->answered)
+		return outcome == WHY_OPEN ? 0 : -EALREADY;
+	f->answered = true;
 	return f->greeter->ops->answer(f, f->greeter, outcome);
+}
+
+void flow_hear(struct flow *f)
+{
+	if (f->greeter && !f->served)
+		(void)flow_answer(f, WHY_OPEN); /* a dead client is noticed by its socket */
 }
 
 void flow_turn_away(struct flow *f, enum why why)

@@ -9,6 +9,8 @@
 #include "core/backlog.h"
 #include "core/parts.h"
 
+struct users;
+
 #define LISTENER_LEARNERS_MAX 4
 
 /**
@@ -19,6 +21,7 @@
  * @fd:		listening socket, owned, shared by all workers
  * @backlog:	how many may wait there
  * @honest:	its clients are accepted once their server has answered: core/knock.h
+ * @users:	who may use it, where clients can be asked; NULL: everybody
  * @inside:	its connections come from another network namespace: their addresses are not
  *		this host's
  */
@@ -28,6 +31,7 @@ struct listener {
 	struct addr address;
 	int fd;
 	struct backlog backlog;
+	struct users *users;
 	bool inside;
 	bool honest;
 	struct learner learners[LISTENER_LEARNERS_MAX];

@@ -101,12 +101,14 @@ struct interceptor {
 };
 
 /* The parts that flows are made of unless policy says otherwise.  @name_dialer, for targets that
- * are names, may be NULL: they then cannot be dialled. */
+ * are names, may be NULL: they then cannot be dialled; @http, for clients of an HTTP proxy, may be
+ * NULL: they then can only CONNECT. */
 struct parts {
 	const struct stream_ops *socket;
 	const struct dialer_ops *dialer;
 	const struct dialer_ops *name_dialer;
 	const struct proto_ops *proto;
+	const struct proto_ops *http;
 };
 
 #endif

@@ -189,6 +189,7 @@ static void try(struct eyeballs *e, struct destination *d)
 	case TARGET_OPEN:
 		d->open = true;
 		race_put_back(&e->race, d);
+		flow_hear(e->flow);
 		return;
 	case TARGET_REFUSED:
 		e->flow->worker->stats.addresses_refused++;

@@ -37,6 +37,8 @@ const char *listener_mode_name(enum listener_mode m)
 		return "redirect";
 	case LISTENER_FIXED:
 		return "fixed";
+	case LISTENER_HTTP:
+		return "http";
 	}
 	return "?";
 }
@@ -48,6 +50,8 @@ bool listener_mode_is_explicit(enum listener_mode m)
 	case LISTENER_REDIRECT:
 	case LISTENER_FIXED:
 		return false;
+	case LISTENER_HTTP:
+		return true;
 	}
 	return false;
 }

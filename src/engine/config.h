@@ -20,7 +20,14 @@ enum listener_mode {
 	LISTENER_TPROXY,
 	LISTENER_REDIRECT,
 	LISTENER_FIXED,
+	LISTENER_HTTP,
 };
+
+/* Does traffic get there by rules of a firewall, and not because clients address it? */
+static inline bool listener_mode_intercepts(enum listener_mode m)
+{
+	return m == LISTENER_TPROXY || m == LISTENER_REDIRECT;
+}
 
 struct listener_config {
 	char *name; /* unique; default: "<mode>-<n>", n counts listeners from 1 */
@@ -84,6 +91,6 @@ void config_free(struct config *c);
 /* Do clients know that they speak to limpid, so that they can be asked who they are? */
 bool listener_mode_is_explicit(enum listener_mode m);
 
-const char *listener_mode_name(enum listener_mode m); /* "tproxy", "redirect", "fixed" */
+const char *listener_mode_name(enum listener_mode m); /* "tproxy" */
 
 #endif

@@ -110,7 +110,7 @@ static void watch_own_ends(struct engine *e)
 	bool needed = false;
 
 	for (size_t i = 0; i < e->config->n_listeners; i++)
-		needed |= e->config->listeners[i].mode != LISTENER_FIXED;
+		needed |= listener_mode_intercepts(e->config->listeners[i].mode);
 	if (!needed)
 		return;
 	own_ends_init(&e->own_ends);

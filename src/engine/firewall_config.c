@@ -207,11 +207,12 @@ static bool listener_find(struct reader *r, const struct yaml_node *name, size_t
 
 		if (!strcmp(l->name, name->text)) {
 			*ret = i;
-			if (l->mode != LISTENER_FIXED)
+			if (listener_mode_intercepts(l->mode))
 				return true;
 			diag_add(r->diag, name->at, name->text,
 				 "a listener of mode tproxy, redirect",
-				 "mode fixed does not learn where intercepted traffic was going");
+				 "mode %s does not learn where intercepted traffic was going",
+				 listener_mode_name(l->mode));
 			return false;
 		}
 		words_add(&words, l->name);
@@ -281,7 +282,7 @@ static void intercept_default(struct reader *r, struct firewall_config *f)
 		return;
 	}
 	for (size_t i = 0; i < c->n_listeners; i++)
-		if (c->listeners[i].mode != LISTENER_FIXED)
+		if (listener_mode_intercepts(c->listeners[i].mode))
 			f->intercept[f->n_intercept++] = (struct firewall_match){
 				.listener = i,
 				.traffic = traffic_of(&c->listeners[i]),

@@ -141,6 +141,7 @@ static void print_verdict(const struct firewall_writer *w, const struct firewall
 		print_nat(w, target);
 		return;
 	case LISTENER_FIXED:
+	case LISTENER_HTTP:
 		break;
 	}
 }

@@ -27,6 +27,7 @@ static void add(struct listener *l, const struct learner_ops *ops, const void *c
 void registry_set_learners(struct listener *l, const struct listener_config *c)
 {
 	l->n_learners = 0;
+	l->users = c->users;
 	switch (c->mode) {
 	case LISTENER_TPROXY:
 		add(l, &tproxy_learner_ops, NULL);
@@ -39,6 +40,9 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 			add(l, &fixed_name_learner_ops, &c->to_name);
 		else
 			add(l, &fixed_learner_ops, &c->to);
+		break;
+	case LISTENER_HTTP:
+		add(l, &http_proxy_learner_ops, NULL);
 		break;
 	}
 	if (c->protocols)

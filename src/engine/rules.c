@@ -173,11 +173,12 @@ static uint32_t protocols_sniffed(const struct config *config, const struct cond
 	return mask;
 }
 
-/* Do any of them dial a name? */
+/* Do any of them dial a name, or are asked for one? */
 static bool names_dialled(const struct config *config, const struct condition *c)
 {
 	for (size_t i = 0; i < config->n_listeners; i++)
-		if (asks_listener(c, i) && config->listeners[i].to_name.name)
+		if (asks_listener(c, i) && (config->listeners[i].to_name.name ||
+					    config->listeners[i].mode == LISTENER_HTTP))
 			return true;
 	return false;
 }

@@ -9,6 +9,7 @@ static const struct schema_word mode_words[] = {
 	{ "tproxy", LISTENER_TPROXY },
 	{ "redirect", LISTENER_REDIRECT },
 	{ "fixed", LISTENER_FIXED },
+	{ "http", LISTENER_HTTP },
 	{ 0 },
 };
 

@@ -28,4 +28,10 @@ extern const struct learner_ops fixed_name_learner_ops; /* conf is a struct fixe
  * 1 << enum protocol. */
 extern const struct learner_ops sniff_learner_ops;
 
+/*
+ * A client that knows limpid as its HTTP/1 proxy: CONNECT, or requests in absolute form.  To stand
+ * behind learners of other explicit protocols: it takes whatever they did not.
+ */
+extern const struct learner_ops http_proxy_learner_ops;
+
 #endif

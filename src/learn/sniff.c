@@ -32,8 +32,11 @@ static void keep_text(char **dst, struct span s)
 	*dst = s.len ? text_dup(span_head(s, FIELD_MAX_BYTES)) : NULL;
 }
 
+/* What a client has asked limpid for by name is that, whatever it says to the server. */
 static void keep_host(struct flow *f, struct sniff_state *st, const char *host)
 {
+	if (f->greeter && f->facts.host)
+		return;
 	free(f->facts.host);
 	f->facts.host = *host ? text_dup(span_str(host)) : NULL;
 	st->no_memory = *host && !f->facts.host;

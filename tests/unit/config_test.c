@@ -129,7 +129,7 @@ static const struct bad listeners[] = {
 	{ "listeners: [tproxy]\n", "c:1:13: not a mapping: 'tproxy'" },
 	{ "listeners: [{ mode: tprxy, address: \"127.0.0.1:1\" }]\n",
 	  "c:1:21: not accepted here (perhaps 'tproxy'): 'tprxy'; accepted: tproxy, redirect, "
-	  "fixed\n" },
+	  "fixed" },
 	{ "listeners: [{ mode: tproxy }]\n", "c:1:13: this key is missing: 'address'" },
 	{ "listeners: [{ address: \"127.0.0.1:1\" }]\n", "c:1:13: this key is missing: 'mode'; "
 							 "accepted: tproxy, redirect, fixed" },

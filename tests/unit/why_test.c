@@ -350,9 +350,9 @@ static void moody_free(struct filter *f)
 
 static void moody_open(struct flow *f)
 {
-	static const struct filter_ops ops = {
-		.name = "moody", .data = moody_data, .free = moody_free
-	};
+	static const struct filter_ops ops = { .name = "moody",
+					       .data = moody_data,
+					       .free = moody_free };
 	struct filter *filter = calloc(1, sizeof(*filter));
 
 	filter->ops = &ops;
@@ -454,6 +454,48 @@ static void test_target_names(void **state)
 	}
 }
 
+/* ---- a client that says to limpid what it should not ---- */
+
+static void hear_page_and_fin(int c, const char *status)
+{
+	char got[4096];
+	size_t n = 0;
+	ssize_t r;
+
+	while ((r = read(c, got + n, sizeof(got) - n)) > 0)
+		n += (size_t)r;
+	assert_int_equal(r, 0);
+	assert_memory_equal(got, status, strlen(status));
+}
+
+static void test_greetings(void **state)
+{
+	static const struct {
+		const char *said, *status;
+		enum why why;
+	} cases[] = {
+		{ "HELO x\r\n", "HTTP/1.1 400 ", WHY_GREETING },
+		{ "CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 407 ", WHY_LOGIN },
+	};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct rig r;
+		int c;
+
+		rig_init(&r);
+		r.listener.learners[0].ops = &http_proxy_learner_ops;
+		r.listener.users = (struct users *)&r; /* nobody: it is not asked without a name */
+		rig_start(&r);
+		c = dial(&r.listener.address);
+		say(c, cases[i].said);
+		hear_page_and_fin(c, cases[i].status);
+		close(c);
+		expect(&r, 1, cases[i].why);
+		rig_stop(&r);
+	}
+}
+
 /* Last. */
 static void test_none_was_left_out(void **state)
 {
@@ -481,6 +523,7 @@ int main(void)
 		cmocka_unit_test(test_shutdown),
 		cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_target_names),
+		cmocka_unit_test(test_greetings),
 		cmocka_unit_test(test_none_was_left_out),
 	};
 

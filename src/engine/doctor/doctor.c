@@ -244,7 +244,7 @@ static void look_at_config(struct examination *e)
 		e->honest |= l->honest;
 		e->tproxy |= l->mode == LISTENER_TPROXY;
 		e->redirect |= l->mode == LISTENER_REDIRECT;
-		if (l->mode == LISTENER_FIXED)
+		if (!listener_mode_intercepts(l->mode))
 			continue;
 		for (size_t k = 0; k < l->n_addresses; k++)
 			e->families |= l->addresses[k].family == 6 ? FAMILY_V6 : FAMILY_V4;

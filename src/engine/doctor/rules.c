@@ -109,7 +109,7 @@ void check_rules(struct examination *e)
 	for (size_t i = 0; i < e->config->n_listeners; i++) {
 		const struct listener_config *l = &e->config->listeners[i];
 
-		for (size_t k = 0; l->mode != LISTENER_FIXED && k < l->n_addresses; k++) {
+		for (size_t k = 0; listener_mode_intercepts(l->mode) && k < l->n_addresses; k++) {
 			if (l->networks & 1u << NETWORK_TCP)
 				examine_address(e, l, &l->addresses[k], NETWORK_TCP);
 			if (l->networks & 1u << NETWORK_UDP)
