@@ -22,6 +22,12 @@ bool password_hash_ok(const char *hash)
 	return false;
 }
 
+static void wipe(void *p, size_t n)
+{
+	if (p) /* it is; gcc's sanitizers cannot see it */
+		explicit_bzero(p, n);
+}
+
 static int copy_text(struct span password, char text[static PASSWORD_MAX_BYTES + 1])
 {
 	if (password.len > PASSWORD_MAX_BYTES ||
@@ -56,8 +62,8 @@ bool password_matches(const char *hash, struct span password)
 		return false;
 	made = crypt_rn(text, hash, data, sizeof(*data));
 	r = made && same(made, hash);
-	explicit_bzero(text, sizeof(text));
-	explicit_bzero(data, sizeof(*data));
+	wipe(text, sizeof(text));
+	wipe(data, sizeof(*data));
 	return r;
 }
 
@@ -76,7 +82,7 @@ int password_hash(struct span password, char ret[static PASSWORD_HASH_CAP])
 	made = crypt_rn(text, salt, data, sizeof(*data));
 	if (made)
 		memcpy(ret, made, strlen(made) + 1);
-	explicit_bzero(text, sizeof(text));
-	explicit_bzero(data, sizeof(*data));
+	wipe(text, sizeof(text));
+	wipe(data, sizeof(*data));
 	return made ? 0 : -EINVAL;
 }

@@ -147,10 +147,12 @@ static void test_answers(void **state)
 		close(c);
 		rig_expect(&r, (unsigned int)i + 4, WHY_REJECTED);
 	}
-	c = dial(&r.listener.address); /* gone before the answer */
-	say(c, "ann wrong\n");
-	hang_up_with_reset(c);
-	rig_expect(&r, 7, WHY_CLIENT_RESET);
+	for (int i = 0; i < 8; i++) { /* gone before the answer, most of them */
+		c = dial(&r.listener.address);
+		say(c, "ann wrong\n");
+		hang_up_with_reset(c);
+	}
+	rig_wait_ended(&r, 14);
 	rig_stop(&r);
 	login_free(login);
 	users_free(list);
