@@ -490,7 +490,7 @@ static void on_timer(struct timer *t)
 	}
 }
 
-/* An end whose death ends the flow is over, even where no lane was there to see it. */
+/* An end whose death ends the flow is over; of an orderly end the proto tells. */
 static const struct end *end_of_why(const struct flow *f, enum why why)
 {
 	if (why == WHY_CLIENT_RESET || why == WHY_CLIENT_LOST || why == WHY_CLIENT_GONE)

@@ -78,7 +78,6 @@ static void last_words(struct flow *f)
 static void end_died(struct flow *f, struct end *dead, int error)
 {
 	dead->failed = dead->hup = dead->readable = true;
-	flow_end_over(f, dead);
 	f->dead = dead;
 	f->why = why_dead(f, dead, error);
 	f->active_ms = loop_now_ms(&f->worker->loop);

@@ -216,6 +216,7 @@ def embed(installed, start, tmp_path):
     return program
 
 
+@pytest.mark.tsan
 def test_two_engines_and_a_third(embed, lab):
     """At once with other policies, and one after the other; none says a word unasked."""
     first, second = Way(lab, "tproxy", 4), Way(lab, "redirect", 4)

@@ -183,6 +183,7 @@ static void stop_on_signal(int number, siginfo_t *info, void *context)
 static void test_stopped_by_a_signal_handler(void **state)
 {
 	struct sigaction act = { .sa_sigaction = stop_on_signal, .sa_flags = SA_SIGINFO }, old;
+	sigset_t usr1, pending;
 	struct house h;
 
 	(void)state;
@@ -190,7 +191,14 @@ static void test_stopped_by_a_signal_handler(void **state)
 	house_listen(&h);
 	assert_int_equal(limpid_start(h.limpid), 0);
 	sigaction(SIGUSR1, &act, &old);
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &usr1, NULL);
 	sigqueue(getpid(), SIGUSR1, (union sigval){ .sival_ptr = h.limpid });
+	nap_ms(20);
+	sigpending(&pending);
+	assert_true(sigismember(&pending, SIGUSR1)); /* nobody else took it */
+	pthread_sigmask(SIG_UNBLOCK, &usr1, NULL);
 	assert_int_equal(limpid_run(h.limpid), 0);
 	sigaction(SIGUSR1, &old, NULL);
 	house_done(&h);
@@ -326,7 +334,10 @@ static void test_logs_keep_apart(void **state)
 	house_init(&mute);
 	h = &loud.heard;
 	assert_int_equal(limpid_set_log(loud.limpid, on_line, h), 0);
-	configure(loud.limpid, "limits: { flows: 1000000 }\n", 0); /* a warning */
+	configure(loud.limpid,
+		  "limits: { flows: 1000000 }\n" /* a warning */
+		  "log: { level: debug }\n",	 /* a second line for each flow */
+		  0);
 	configure(mute.limpid, "limits: { flows: 1000000 }\n", 0);
 	house_listen(&loud);
 	house_listen(&mute);
@@ -341,9 +352,9 @@ static void test_logs_keep_apart(void **state)
 	house_done(&mute);
 	limpid_free(loud.limpid); /* what waits is written */
 	loud.limpid = NULL;
-	assert_int_equal(h->n_lines, 2);
-	assert_non_null(strstr(h->last_line, " | INFO | 127.0.0.1 => "));
-	assert_non_null(strstr(h->last_line, " | Accept"));
+	assert_int_equal(h->n_lines, 3);
+	assert_non_null(strstr(h->last_line, " | DEBUG | 127.0.0.1 => "));
+	assert_non_null(strstr(h->last_line, " | Close finished"));
 	house_done(&loud);
 	dup2(saved, STDERR_FILENO);
 	close(saved);
