@@ -68,7 +68,7 @@ enum limpid_offload {
  * @size:	sizeof(struct limpid_listener)
  * @name:	for records and rules; NULL: the mode and a number
  * @address:	"127.0.0.1:9091", "[::1]:9091"
- * @to:		the server for LIMPID_FIXED, likewise; else NULL
+ * @to:		the server for LIMPID_FIXED, likewise or "db.example:5432"; else NULL
  * @strict:	a flow ends rather than be seen from another source address
  * @sniff:	look at the client's first bytes for the name it asks for (TLS, HTTP)
  */

@@ -26,6 +26,7 @@
 #include "base/mem.h"
 #include "core/parts.h"
 #include "engine/library.h"
+#include "engine/names.h"
 
 #define RECORD_DELAY_MS 50
 #define NAME_MAX_BYTES 64
@@ -227,6 +228,7 @@ static void listener_done(struct listener_config *c)
 {
 	free(c->name);
 	free(c->addresses);
+	free(c->to_name.name);
 }
 
 /* @l's listeners, with one more place that is all zero. */
@@ -271,8 +273,8 @@ static int listener_fill(struct limpid *l, const struct limpid_listener *from,
 		return failed(l, -EINVAL, "listener '%s': no address to listen on: '%s'", c->name,
 			      from->address ? from->address : "");
 	c->n_addresses = 1;
-	if (c->mode == LISTENER_FIXED && (!from->to || addr_parse(from->to, &c->to) < 0))
-		return failed(l, -EINVAL, "listener '%s': no server's address: '%s'", c->name,
+	if (c->mode == LISTENER_FIXED && target_parse(from->to ? from->to : "", c) < 0)
+		return failed(l, -EINVAL, "listener '%s': no server: '%s'", c->name,
 			      from->to ? from->to : "");
 	for (size_t i = 0; i < l->config->n_listeners; i++)
 		if (!strcmp(l->config->listeners[i].name, c->name))

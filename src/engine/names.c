@@ -30,22 +30,29 @@ static int name_parse(const char *text, char ret_name[static HOSTNAME_CAP], uint
 	return strspn(last, "0123456789") == strlen(last) ? -EINVAL : 0;
 }
 
-void target_load(const struct yaml_node *to, struct listener_config *l, struct diag *d)
+int target_parse(const char *text, struct listener_config *l)
 {
 	char name[HOSTNAME_CAP];
 
-	if (!addr_parse(to->text, &l->to) && l->to.port)
-		return;
+	if (!addr_parse(text, &l->to) && l->to.port)
+		return 0;
 	l->to = (struct addr){ 0 };
-	if (name_parse(to->text, name, &l->to_name.port) < 0) {
+	if (name_parse(text, name, &l->to_name.port) < 0)
+		return -EINVAL;
+	l->to_name.name = text_dup(span_str(name));
+	return l->to_name.name ? 0 : -ENOMEM;
+}
+
+void target_load(const struct yaml_node *to, struct listener_config *l, struct diag *d)
+{
+	int r = target_parse(to->text, l);
+
+	if (r == -EINVAL)
 		diag_add(d, to->at, to->text,
 			 "ip:port as 192.0.2.1:5432 or [2001:db8::1]:5432, "
 			 "name:port as db.example:5432",
 			 "neither ip:port nor name:port");
-		return;
-	}
-	l->to_name.name = text_dup(span_str(name));
-	if (!l->to_name.name)
+	else if (r < 0)
 		diag_no_memory(d);
 }
 

@@ -7,10 +7,13 @@
 #include "engine/yaml.h"
 
 /**
- * target_load() - what `listeners.to` says
+ * target_parse(), target_load() - what `listeners.to` says
  *
  * An address goes to @l->to, a name to @l->to_name.  What is wrong is noted in @d.
+ *
+ * Return: 0, -EINVAL or -ENOMEM.
  */
+int target_parse(const char *text, struct listener_config *l);
 void target_load(const struct yaml_node *to, struct listener_config *l, struct diag *d);
 
 /* The key `resolver.servers`, @servers NULL if absent, to @ret. */

@@ -288,6 +288,10 @@ static void test_errors_have_a_text(void **state)
 	l.mode = LIMPID_FIXED;
 	l.name = "fixed";
 	assert_int_equal(limpid_add_listener(limpid, &l), -EINVAL);
+	l.to = "no-port.example";
+	assert_int_equal(limpid_add_listener(limpid, &l), -EINVAL);
+	l.to = "db.example:5432";
+	assert_int_equal(limpid_add_listener(limpid, &l), 0);
 	assert_int_equal(limpid_add_interceptor(limpid, &empty, NULL), -EINVAL);
 	assert_int_equal(limpid_configure_file(limpid, "/nowhere"), -EBUSY);
 	limpid_free(limpid);
