@@ -39,6 +39,8 @@ const char *listener_mode_name(enum listener_mode m)
 		return "fixed";
 	case LISTENER_HTTP:
 		return "http";
+	case LISTENER_SOCKS:
+		return "socks";
 	}
 	return "?";
 }
@@ -51,6 +53,7 @@ bool listener_mode_is_explicit(enum listener_mode m)
 	case LISTENER_FIXED:
 		return false;
 	case LISTENER_HTTP:
+	case LISTENER_SOCKS:
 		return true;
 	}
 	return false;
@@ -200,6 +203,7 @@ static void listener_users(const struct yaml_node *map, const struct config *c,
 			 listener_mode_name(l->mode));
 	else if (users)
 		l->users = users_config_find(users, c, d);
+	l->socks.users = l->users;
 }
 
 /* The @number-th listener (from 1). */

@@ -21,6 +21,7 @@ enum listener_mode {
 	LISTENER_REDIRECT,
 	LISTENER_FIXED,
 	LISTENER_HTTP,
+	LISTENER_SOCKS,
 };
 
 /* Does traffic get there by rules of a firewall, and not because clients address it? */
@@ -36,6 +37,7 @@ struct listener_config {
 	size_t n_addresses;
 	struct addr to;	    /* mode fixed: where to dial */
 	struct fixed_name to_name; /* or this, if it has a name */
+	struct socks_conf socks;   /* mode socks */
 	struct users *users; /* who may use it; NULL: everybody.  Of struct config */
 	uint32_t networks;  /* 1 << enum network: what to listen for */
 	uint32_t protocols; /* 1 << enum protocol: what `sniff` looks for; 0: nothing is read */

@@ -142,6 +142,7 @@ static void print_verdict(const struct firewall_writer *w, const struct firewall
 		return;
 	case LISTENER_FIXED:
 	case LISTENER_HTTP:
+	case LISTENER_SOCKS:
 		break;
 	}
 }

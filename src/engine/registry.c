@@ -44,6 +44,9 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 	case LISTENER_HTTP:
 		add(l, &http_proxy_learner_ops, NULL);
 		break;
+	case LISTENER_SOCKS:
+		add(l, &socks_learner_ops, &c->socks);
+		break;
 	}
 	if (c->protocols)
 		add(l, &sniff_learner_ops, &c->protocols);

@@ -10,6 +10,7 @@ static const struct schema_word mode_words[] = {
 	{ "redirect", LISTENER_REDIRECT },
 	{ "fixed", LISTENER_FIXED },
 	{ "http", LISTENER_HTTP },
+	{ "socks", LISTENER_SOCKS },
 	{ 0 },
 };
 

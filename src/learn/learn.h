@@ -2,9 +2,12 @@
 #ifndef LEARN_LEARN_H
 #define LEARN_LEARN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/parts.h"
+
+struct users;
 
 /* The learners there are; each is one file beside this one. */
 
@@ -33,5 +36,16 @@ extern const struct learner_ops sniff_learner_ops;
  * behind learners of other explicit protocols: it takes whatever they did not.
  */
 extern const struct learner_ops http_proxy_learner_ops;
+
+/**
+ * struct socks_conf - a SOCKS listener
+ * @users:	who may use it; NULL: anybody
+ * @shared:	other protocols are spoken there, too: what is not SOCKS is left to others
+ */
+struct socks_conf {
+	struct users *users;
+	bool shared;
+};
+extern const struct learner_ops socks_learner_ops; /* conf is a struct socks_conf */
 
 #endif

@@ -496,6 +496,41 @@ static void test_greetings(void **state)
 	}
 }
 
+static void test_socks_greetings(void **state)
+{
+	static const struct socks_conf conf;
+	const struct {
+		struct users *users;
+		const char *says;
+		size_t bytes;
+		const char *answer;
+		size_t answer_bytes;
+		enum why why;
+	} cases[] = {
+		{ NULL, "GET", 3, "", 0, WHY_GREETING },
+		{ NULL, "\5\1\1", 3, "\5\377", 2, WHY_GREETING },
+		{ (struct users *)state, "\5\1\0", 3, "\5\377", 2, WHY_LOGIN },
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct rig r;
+		int c;
+
+		rig_init(&r);
+		r.listener.learners[0] =
+			(struct learner){ .ops = &socks_learner_ops, .conf = &conf };
+		r.listener.users = cases[i].users; /* not asked without a name */
+		rig_start(&r);
+		c = dial(&r.listener.address);
+		say_bytes(c, cases[i].says, cases[i].bytes);
+		hear_bytes(c, cases[i].answer, cases[i].answer_bytes);
+		hear_fin(c); /* the answer can be read to its end */
+		close(c);
+		expect(&r, 1, cases[i].why);
+		rig_stop(&r);
+	}
+}
+
 /* Last. */
 static void test_none_was_left_out(void **state)
 {
@@ -524,6 +559,7 @@ int main(void)
 		cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_target_names),
 		cmocka_unit_test(test_greetings),
+		cmocka_unit_test(test_socks_greetings),
 		cmocka_unit_test(test_none_was_left_out),
 	};
 
