@@ -198,6 +198,9 @@ static enum learn_result learn_login(struct flow *f, const struct socks_conf *co
 	}
 	switch (login_check(f, conf->users, login.user, login.password)) {
 	case LOGIN_YES:
+		f->facts.user = text_dup(login.user);
+		if (!f->facts.user)
+			return fail(f, WHY_INTERNAL);
 		return step_done(f, login.bytes, SOCKS_AUTH_VERSION, 0, STEP_REQUEST);
 	case LOGIN_LATER:
 		return LEARN_MORE;

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """SOCKS 4, 4A, 5: requests in every form, answers for every end, and nothing lost behind them."""
 import socket
-import struct
+import subprocess
 
 import pytest
 
 from lab import socks as s5
 from lab import sock
+from lab.limpid import binary
 from lab.socks import Socks
-from lab.topology import BLACKHOLE, CLIENT, NO_ROUTE, PROXY, PROXY_FAR, SERVER, UNREACHABLE
+from lab.topology import BLACKHOLE, NO_ROUTE, PROXY, PROXY_FAR, SERVER, UNREACHABLE
 
 
 @pytest.fixture
@@ -361,6 +362,102 @@ def test_name_asked_for_is_the_name_of_rules(socks):
     server = socks.lab.accept(listener)
     assert sock.read_exactly(server, 5) == b"GET /"
     assert socks.record(client, server)["limpid"]["rule"] == "db"
+
+
+# --- users --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="office", scope="module")
+def office_file(tmp_path_factory):
+    """A file with one user, ann; her password is "secret"."""
+    path = tmp_path_factory.mktemp("users") / "users"
+    for user, password in (("ann", "secret"), ("x" * 255, "y" * 255)):
+        subprocess.run([binary(), "users", "add", "--file", path, user], input=password + "\n",
+                       text=True, check=True)
+    return path
+
+
+def with_users(socks, path, **more):
+    return socks.start(socks="users: office,", more=f"users: {{ office: {{ file: {path} }} }}",
+                       **more)
+
+
+@pytest.mark.parametrize("user, password", [(b"ann", b"secret"), (b"x" * 255, b"y" * 255)],
+                         ids=["short", "long"])
+def test_login(socks, office, user, password):
+    listener = socks.listen()
+    with_users(socks, office)
+    for _ in range(2):  # the second time it is remembered
+        client, status = socks.login(user, password)
+        assert status == 0
+        client.sendall(s5.request5(SERVER[4], 7000))
+        assert s5.read_reply5(client).status == s5.OK
+        server = socks.lab.accept(listener)
+        socks.talk(client, server)
+        assert socks.record(client, server)["limpid"]["user"] == user.decode()
+
+
+def test_login_in_one_segment(socks, office):
+    listener = socks.listen()
+    with_users(socks, office)
+    client = socks.connect()
+    client.sendall(b"\5\1\2" + s5.login(b"ann", b"secret") + s5.request5(SERVER[4], 7000) +
+                   b"hello")
+    assert sock.read_exactly(client, 4) == b"\5\2\1\0"
+    assert s5.read_reply5(client).status == s5.OK
+    assert sock.read_exactly(socks.lab.accept(listener), 5) == b"hello"
+
+
+def test_login_byte_by_byte(socks, office):
+    with_users(socks, office, timeouts="{ sniff: 20s }")
+    client = socks.connect()
+    for byte in b"\5\1\2" + s5.login(b"ann", b"secret"):
+        client.sendall(bytes([byte]))
+        sock.silent(client, 0.001)
+    assert sock.read_exactly(client, 4) == b"\5\2\1\0"
+
+
+@pytest.mark.parametrize("user, password", [
+    (b"ann", b"wrong"), (b"bob", b"secret"), (b"ann", b"secret\0x"), (b"ann\0x", b"secret"),
+    (b"", b"secret"), (b"ann", b""), (b"ann", b"s" * 255)])
+def test_login_that_fails(socks, office, user, password):
+    """A NUL does not end a password."""
+    with_users(socks, office)
+    client, status = socks.login(user, password)
+    assert status == 1
+    assert socks.ended(client)["limpid"]["why"] == "login"
+
+
+@pytest.mark.parametrize("said, answer", [(b"\5\1\0", b"\5\xff"),
+                                          (s5.request4(SERVER[4], 7000), b"\0\x5b" + bytes(6))])
+def test_login_that_is_not_offered(socks, office, said, answer):
+    listener = socks.listen()
+    with_users(socks, office)
+    client = socks.connect()
+    client.sendall(said)
+    assert sock.read_exactly(client, len(answer)) == answer
+    assert socks.ended(client)["limpid"]["why"] == "login"
+    assert sock.silent(listener)
+
+
+def test_login_wrong_version(socks, office):
+    with_users(socks, office)
+    client = socks.connect()
+    client.sendall(b"\5\1\2" + s5.request5(SERVER[4], 7000))
+    assert sock.read_exactly(client, 4) == b"\5\2\1\1"
+    assert socks.ended(client)["limpid"]["why"] == "login"
+
+
+def test_rule_about_users(socks, office):
+    listener = socks.listen()
+    with_users(socks, office, rules="  - { name: ann, match: { user: ann }, action: accept }")
+    client, _ = socks.login(b"ann", b"secret")
+    client.sendall(s5.request5(SERVER[4], 7000))
+    assert s5.read_reply5(client).status == s5.OK
+    socks.talk(client, socks.lab.accept(listener))
+    client, _ = socks.login(b"x" * 255, b"y" * 255)
+    client.sendall(s5.request5(SERVER[4], 7000))
+    assert s5.read_reply5(client).status == s5.NOT_ALLOWED
 
 
 # --- many ---------------------------------------------------------------------------------------

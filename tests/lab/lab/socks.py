@@ -56,6 +56,11 @@ def request4(host, port, command=CONNECT, user=b"user"):
     return bytes([4, command]) + struct.pack("!H", port) + ip + user + b"\0" + name
 
 
+def login(user, password):
+    """RFC 1929."""
+    return b"\1" + bytes([len(user)]) + user + bytes([len(password)]) + password
+
+
 @dataclass
 class Reply:
     version: int
@@ -144,6 +149,16 @@ class Socks:
         """The client hears a FIN (what it was told can be read), and nothing before it."""
         assert sock.read_to_end(client) == b""
         return self.record(client)
+
+    def login(self, user, password):
+        """Offer a password, and say it; what the answers are."""
+        s = self.connect()
+        s.sendall(b"\5\2\0\2")
+        assert sock.read_exactly(s, 2) == b"\5\2"
+        s.sendall(login(user, password))
+        version, status = sock.read_exactly(s, 2)
+        assert version == 1
+        return s, status
 
     def close(self):
         self.lab.close_sockets()
