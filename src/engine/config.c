@@ -203,7 +203,6 @@ static void listener_users(const struct yaml_node *map, const struct config *c,
 			 listener_mode_name(l->mode));
 	else if (users)
 		l->users = users_config_find(users, c, d);
-	l->socks.users = l->users;
 }
 
 /* The @number-th listener (from 1). */

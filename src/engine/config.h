@@ -37,7 +37,6 @@ struct listener_config {
 	size_t n_addresses;
 	struct addr to;	    /* mode fixed: where to dial */
 	struct fixed_name to_name; /* or this, if it has a name */
-	struct socks_conf socks;   /* mode socks */
 	struct users *users; /* who may use it; NULL: everybody.  Of struct config */
 	uint32_t networks;  /* 1 << enum network: what to listen for */
 	uint32_t protocols; /* 1 << enum protocol: what `sniff` looks for; 0: nothing is read */

@@ -24,6 +24,8 @@ static void add(struct listener *l, const struct learner_ops *ops, const void *c
 	l->learners[l->n_learners++] = (struct learner){ .ops = ops, .conf = conf };
 }
 
+static const struct socks_conf socks = { 0 };
+
 void registry_set_learners(struct listener *l, const struct listener_config *c)
 {
 	l->n_learners = 0;
@@ -45,7 +47,7 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 		add(l, &http_proxy_learner_ops, NULL);
 		break;
 	case LISTENER_SOCKS:
-		add(l, &socks_learner_ops, &c->socks);
+		add(l, &socks_learner_ops, &socks);
 		break;
 	}
 	if (c->protocols)

@@ -7,8 +7,6 @@
 
 #include "core/parts.h"
 
-struct users;
-
 /* The learners there are; each is one file beside this one. */
 
 /* Destination of a connection that TPROXY delivered: the accepted socket's own address. */
@@ -39,11 +37,9 @@ extern const struct learner_ops http_proxy_learner_ops;
 
 /**
  * struct socks_conf - a SOCKS listener
- * @users:	who may use it; NULL: anybody
  * @shared:	other protocols are spoken there, too: what is not SOCKS is left to others
  */
 struct socks_conf {
-	struct users *users;
 	bool shared;
 };
 extern const struct learner_ops socks_learner_ops; /* conf is a struct socks_conf */

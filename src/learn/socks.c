@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "codec/socks.h"
 #include "core/flow.h"
+#include "core/listener.h"
 #include "core/users.h"
 #include "learn/learn.h"
 #include "sys/sock.h"
@@ -160,8 +161,7 @@ static enum learn_result step_done(struct flow *f, size_t bytes, uint8_t version
 	return LEARN_AGAIN;
 }
 
-static enum learn_result learn_methods(struct flow *f, const struct socks_conf *conf,
-				       struct span look)
+static enum learn_result learn_methods(struct flow *f, struct span look)
 {
 	struct socks_methods m;
 
@@ -174,16 +174,15 @@ static enum learn_result learn_methods(struct flow *f, const struct socks_conf *
 	case CODEC_BAD:
 		return turn_away_short(f, SOCKS5_VERSION, SOCKS_METHOD_UNACCEPTABLE, WHY_GREETING);
 	}
-	if (conf->users && m.password)
+	if (f->listener->users && m.password)
 		return step_done(f, m.bytes, SOCKS5_VERSION, SOCKS_METHOD_PASSWORD, STEP_LOGIN);
-	if (!conf->users && m.none)
+	if (!f->listener->users && m.none)
 		return step_done(f, m.bytes, SOCKS5_VERSION, SOCKS_METHOD_NONE, STEP_REQUEST);
 	return turn_away_short(f, SOCKS5_VERSION, SOCKS_METHOD_UNACCEPTABLE,
-			       conf->users ? WHY_LOGIN : WHY_GREETING);
+			       f->listener->users ? WHY_LOGIN : WHY_GREETING);
 }
 
-static enum learn_result learn_login(struct flow *f, const struct socks_conf *conf,
-				     struct span look)
+static enum learn_result learn_login(struct flow *f, struct span look)
 {
 	struct socks_login login;
 
@@ -196,7 +195,7 @@ static enum learn_result learn_login(struct flow *f, const struct socks_conf *co
 	case CODEC_BAD:
 		return turn_away_short(f, SOCKS_AUTH_VERSION, 1, WHY_LOGIN);
 	}
-	switch (login_check(f, conf->users, login.user, login.password)) {
+	switch (login_check(f, f->listener->users, login.user, login.password)) {
 	case LOGIN_YES:
 		f->facts.user = text_dup(login.user);
 		if (!f->facts.user)
@@ -245,7 +244,7 @@ static enum learn_result learn_request(struct flow *f, const struct socks_conf *
 		return LEARN_MORE;
 	case CODEC_DONE:
 		/* version 4 has a name for its user, and no password */
-		if (version4 && conf->users)
+		if (version4 && f->listener->users)
 			return refuse_request(f, &req, SOCKS_NOT_ALLOWED, WHY_LOGIN);
 		return take_request(f, conf, &req);
 	case CODEC_OTHER:
@@ -263,12 +262,12 @@ static enum learn_result learn_step(struct flow *f, const struct socks_conf *con
 	if (!st && look.data[0] == SOCKS4_VERSION)
 		return learn_request(f, conf, look, true);
 	if (!st)
-		return learn_methods(f, conf, look);
+		return learn_methods(f, look);
 	switch (st->step) {
 	case STEP_METHODS:
 		break;
 	case STEP_LOGIN:
-		return learn_login(f, conf, look);
+		return learn_login(f, look);
 	case STEP_REQUEST:
 		return learn_request(f, conf, look, false);
 	}
