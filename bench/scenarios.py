@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import statistics
@@ -223,9 +224,9 @@ def overload(bed, work, scenario, name, log):
     offered = 2 * peak["rate"]
     more = ["--rate", f"{offered:.0f}", "--patience", str(PATIENCE_S), "--warm",
             str(2 * PATIENCE_S), "--time", str(2 * PATIENCE_S)]
-    row = result(client(bed, work, name, scenario.app, scenario.port,
-                        int(offered * PATIENCE_S * 1.2), scenario.more + more + bed.cpu_options(),
-                        log), 60)
+    most = min(int(offered * PATIENCE_S * 1.2), resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 99)
+    row = result(client(bed, work, name, scenario.app, scenario.port, most, scenario.more + more +
+                        bed.cpu_options(), log), 60)
     row["rate"], row["peak"] = row["units"] / row["seconds"], peak["rate"]
     row["offered_rate"] = row["offered"] / row["seconds"]
     row["goodput"] = row["rate"] / row["peak"]
