@@ -432,7 +432,7 @@ void flow_run(struct flow *f)
 static void settle(struct flow *f)
 {
 	if (flow_is_greeting(f)) {
-		flow_turn_away(f, WHY_NO_TARGET);
+		flow_turn_away(f, f->opening ? WHY_CLIENT_TLS : WHY_NO_TARGET);
 		return;
 	}
 	f->facts.settled = true;

@@ -56,6 +56,7 @@ enum source_got {
  * @view:	what learners may look at: all of @look, or what has just been read; only while
  *		they run
  * @learner:	index of the learner that has the word
+ * @opening:	a layer that a learner has pushed is not up yet
  * @learned:	no learner is left: the up lane reads by itself
  * @settled_by_time: policy decided without waiting any longer; what is learnt later may narrow
  * @holding:	first bytes are kept back until policy knows, or the target's addresses are;
@@ -125,7 +126,7 @@ struct flow {
 	enum why why;
 	enum source_got source_got;
 	uint8_t learner;
-	bool learned, settled_by_time, announced, holding, look_full, translated;
+	bool opening, learned, settled_by_time, announced, holding, look_full, translated;
 	bool arrived, client_over, server_over;
 	bool resolving, served, answered;
 };

@@ -110,6 +110,10 @@ static enum answer answer_of(enum why why)
 	case WHY_LOGIN:
 	case WHY_NAME_UNKNOWN:
 	case WHY_NAME_FAILED:
+	case WHY_PROXY_FAILED:
+	case WHY_PROXY_LOGIN:
+	case WHY_PROXY_REFUSED:
+	case WHY_SERVER_TLS:
 	case WHY_FILTER:
 	case WHY_INTERNAL:
 		return ANSWER_REFUSED;
@@ -121,6 +125,7 @@ static enum answer answer_of(enum why why)
 	case WHY_SERVER_LOST:
 	case WHY_CONNECT_TIMEOUT:
 	case WHY_CLIENT_GONE:
+	case WHY_CLIENT_TLS:
 	case WHY_DENIED:
 	case WHY_IDLE:
 	case WHY_HALF_CLOSED:

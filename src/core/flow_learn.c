@@ -97,8 +97,10 @@ static void run_learners(struct flow *f, bool last)
 {
 	while (f->learner < f->listener->n_learners) {
 		const struct learner *l = &f->listener->learners[f->learner];
+		enum learn_result r = l->ops->learn(f, l, f->view, last);
 
-		switch (l->ops->learn(f, l, f->view, last)) {
+		f->opening = r == LEARN_OPENING;
+		switch (r) {
 		case LEARN_MORE:
 			if (!last)
 				return;
@@ -113,6 +115,8 @@ static void run_learners(struct flow *f, bool last)
 			break;
 		case LEARN_AGAIN:
 			break;
+		case LEARN_OPENING:
+			return;
 		case LEARN_FAILED:
 			if (f->phase != PHASE_FAREWELL)
 				flow_close(f, f->why);
@@ -217,6 +221,17 @@ static bool learn_went_on(struct flow *f, bool kept)
 	return !flow_is_closed(f);
 }
 
+/* A learner's layer is being opened, and nothing that is for learners has come through it. */
+static bool learn_opening(struct flow *f)
+{
+	f->view = span_of(NULL, 0);
+	run_learners(f, false);
+	if (f->opening || flow_is_over(f))
+		return false;
+	flow_decide(f);
+	return !flow_is_over(f);
+}
+
 /* One read, and what follows from it.  False: nothing to read. */
 static bool learn_once(struct flow *f)
 {
@@ -229,10 +244,14 @@ static bool learn_once(struct flow *f)
 		room = t->buffer_bytes;
 	if (room) {
 		n = stream_read(f->client.top, t->buffer, room);
+		if (n <= 0 && f->opening)
+			return learn_opening(f);
 		if (n == -EAGAIN)
 			return false;
 		if (n < 0) {
-			flow_close(f, n == -ETIMEDOUT ? WHY_CLIENT_LOST : WHY_CLIENT_RESET);
+			flow_close(f, n == -ETIMEDOUT ? WHY_CLIENT_LOST
+				      : n == -EPROTO  ? WHY_CLIENT_TLS
+						      : WHY_CLIENT_RESET);
 			return false;
 		}
 		last = !n;

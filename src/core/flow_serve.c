@@ -79,6 +79,7 @@ void flow_run_farewell(struct flow *f)
 			return;
 		lane_finish(&f->down);
 	}
+	(void)stream_flush(f->client.top); /* the end of a layer, if it had to wait */
 	while (end_can_read(&f->client) && f->farewell_bytes < FAREWELL_MAX_BYTES) {
 		n = stream_read(f->client.top, t->buffer, t->buffer_bytes);
 		if (n <= 0)

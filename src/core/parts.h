@@ -16,10 +16,11 @@ struct learner;
 struct worker;
 
 enum learn_result {
-	LEARN_DONE,  /* knows all it can: the next learner, please */
-	LEARN_MORE,  /* needs bytes that have not come yet */
-	LEARN_AGAIN, /* consumed, replied or pushed a layer: look again */
-	LEARN_FAILED /* the flow must end: f->why says why */
+	LEARN_DONE,    /* knows all it can: the next learner, please */
+	LEARN_MORE,    /* needs bytes that have not come yet */
+	LEARN_AGAIN,   /* consumed, replied or pushed a layer: look again */
+	LEARN_OPENING, /* has pushed a layer that is not up: again when it has been read from */
+	LEARN_FAILED   /* the flow must end: f->why says why */
 };
 
 /**
@@ -42,6 +43,24 @@ struct learner_ops {
 				   bool last);
 	int (*answer)(struct flow *f, const struct learner *l, enum why outcome);
 	void (*forget)(struct flow *f);
+};
+
+/**
+ * struct layer_ops - a stream layer that parts push without knowing it
+ * @push:	put it on top of @e.  Return: 0 or -errno
+ * @open:	take the next steps towards its being up: 0, it is; -EAGAIN, not yet; another
+ *		-errno, it failed
+ */
+struct layer_ops {
+	const char *name;
+	int (*push)(struct end *e, const void *conf);
+	int (*open)(struct end *e);
+};
+
+/* A layer as one configuration uses it; no @ops: none. */
+struct layer {
+	const struct layer_ops *ops;
+	const void *conf;
 };
 
 /* A learner as one listener uses it; @conf is the learner's own business and immutable. */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/span.h"
 #include "loop/loop.h"
 
 struct flow;
@@ -16,7 +17,8 @@ struct stream;
 /**
  * struct stream_ops - one kind of layer
  * @read:	bytes into @dst; 0: the other side has ended; -EAGAIN; or another -errno, after
- *		which the stream is dead (-ECONNRESET: it was reset)
+ *		which the stream is dead (-ECONNRESET: it was reset, or cut off before its end;
+ *		-EPROTO: what came is against the layer's protocol)
  * @write:	bytes taken, possibly fewer than offered; -EAGAIN: none; or another -errno
  * @flush:	send what @write took but holds; 0, -EAGAIN, -errno.  NULL: holds nothing
  * @finish:	no more will be written: FIN, close_notify.  0, -EAGAIN or -errno
@@ -77,6 +79,14 @@ void end_init(struct end *e, struct flow *flow, const struct stream_ops *ops);
 
 /* Put @s, whose ops are set, on top. */
 void end_push(struct end *e, struct stream *s);
+
+/**
+ * end_unread() - give @bytes, which were read from the top, back: they are read again first
+ *
+ * By whatever is the top when they are read, also if a layer has been pushed meanwhile.
+ * Return: 0 or -ENOMEM.
+ */
+int end_unread(struct end *e, struct span bytes);
 
 /* Close and release all layers, from the top; the socket's goes last.  Idempotent. */
 void end_close(struct end *e, bool orderly);

@@ -28,6 +28,8 @@ static enum why why_dead(const struct flow *f, const struct end *dead, int error
 {
 	bool lost = error == -ETIMEDOUT || error == -EHOSTUNREACH || error == -ENETUNREACH;
 
+	if (error == -EPROTO)
+		return dead == &f->client ? WHY_CLIENT_TLS : WHY_SERVER_TLS;
 	if (dead == &f->client)
 		return lost ? WHY_CLIENT_LOST : WHY_CLIENT_RESET;
 	return lost ? WHY_SERVER_LOST : WHY_SERVER_RESET;
@@ -145,6 +147,18 @@ static void finish_lane(struct flow *f, struct lane *l)
 		flow_set_timer(f, f->snapshot->timeouts.half_closed_ms);
 }
 
+/* Has the end been said?  Closing a socket says it; what a layer says may have to wait. */
+static bool is_told(struct lane *l)
+{
+	struct stream *top = l->to->top;
+
+	if (!top->ops->flush)
+		return true;
+	if (!l->finished)
+		lane_finish(l);
+	return stream_flush(top) != -EAGAIN;
+}
+
 static void raw_upgrade(struct flow *f)
 {
 	void (*apply)(struct flow *f) = f->upgrade;
@@ -195,7 +209,7 @@ static void raw_relay(struct flow *f)
 		flow_announce(f);
 	if (f->up.bytes + f->down.bytes != before)
 		moved(f, f->up.bytes + f->down.bytes - before);
-	if (up == LANE_ENDED && down == LANE_ENDED) {
+	if (up == LANE_ENDED && down == LANE_ENDED && is_told(&f->up) && is_told(&f->down)) {
 		flow_close(f, WHY_FINISHED);
 		return;
 	}

@@ -52,7 +52,7 @@ static void test_bulk(void **state)
 #define UPGRADES_MAX 6
 
 /* A layer that changes nothing but keeps bytes back both ways, as TLS does. */
-struct layer {
+struct thin {
 	struct stream s;
 	uint8_t in[LAYER_BYTES], out[LAYER_BYTES];
 	size_t in_at, in_len, out_len;
@@ -60,7 +60,7 @@ struct layer {
 
 static ssize_t layer_read(struct stream *s, uint8_t *dst, size_t cap_bytes)
 {
-	struct layer *l = container_of(s, struct layer, s);
+	struct thin *l = container_of(s, struct thin, s);
 	size_t n;
 
 	if (l->in_at == l->in_len) {
@@ -80,14 +80,14 @@ static ssize_t layer_read(struct stream *s, uint8_t *dst, size_t cap_bytes)
 
 static bool layer_ready(const struct stream *s)
 {
-	const struct layer *l = container_of(s, const struct layer, s);
+	const struct thin *l = container_of(s, const struct thin, s);
 
 	return l->in_at < l->in_len || (s->below->ops->ready && s->below->ops->ready(s->below));
 }
 
 static int layer_flush(struct stream *s)
 {
-	struct layer *l = container_of(s, struct layer, s);
+	struct thin *l = container_of(s, struct thin, s);
 
 	while (l->out_len) {
 		ssize_t n = s->end->writable ? stream_write(s->below, l->out, l->out_len) : -EAGAIN;
@@ -102,7 +102,7 @@ static int layer_flush(struct stream *s)
 
 static ssize_t layer_write(struct stream *s, const uint8_t *src, size_t len_bytes)
 {
-	struct layer *l = container_of(s, struct layer, s);
+	struct thin *l = container_of(s, struct thin, s);
 	size_t room;
 
 	if (l->out_len == sizeof(l->out)) {
@@ -125,7 +125,7 @@ static int layer_finish(struct stream *s)
 
 static void layer_close(struct stream *s, bool orderly)
 {
-	struct layer *l = container_of(s, struct layer, s);
+	struct thin *l = container_of(s, struct thin, s);
 
 	if (orderly)
 		assert_int_equal(l->out_len, 0);
@@ -144,7 +144,7 @@ static const struct stream_ops layer_ops = {
 
 static void push_layer(struct end *e)
 {
-	struct layer *l = calloc(1, sizeof(*l));
+	struct thin *l = calloc(1, sizeof(*l));
 
 	l->s.ops = &layer_ops;
 	end_push(e, &l->s);

@@ -112,6 +112,39 @@ static void test_lost(void **state)
 	rig_stop(&r);
 }
 
+/* ---- layers that fail: they say so by EPROTO ---- */
+
+static ssize_t layer_read(struct stream *s, uint8_t *dst, size_t cap_bytes)
+{
+	ssize_t n = tcp_stream_ops.read(s, dst, cap_bytes);
+
+	return n > 0 && memchr(dst, '!', (size_t)n) ? -EPROTO : n;
+}
+
+static void test_layers(void **state)
+{
+	struct stream_ops ops = tcp_stream_ops;
+	struct rig r;
+
+	(void)state;
+	ops.read = layer_read;
+	rig_init(&r);
+	r.realm.parts.socket = &ops;
+	rig_start(&r);
+	for (unsigned int i = 0; i < 2; i++) {
+		int c = dial(&r.listener.address), s = take_connection(r.server_fd);
+
+		say(s, "x");
+		hear(c, "x");
+		say(i ? s : c, "!");
+		hear_reset(i ? c : s);
+		expect(&r, i + 1, i ? WHY_SERVER_TLS : WHY_CLIENT_TLS);
+		close(c);
+		close(s);
+	}
+	rig_stop(&r);
+}
+
 /* ---- servers that cannot be had ---- */
 
 static void test_refused_unreachable_loop(void **state)
@@ -415,6 +448,24 @@ static int no_such_name(struct flow *f)
 	return -ECANCELED;
 }
 
+static int proxy_failed(struct flow *f)
+{
+	f->why = WHY_PROXY_FAILED;
+	return -ECANCELED;
+}
+
+static int proxy_login(struct flow *f)
+{
+	f->why = WHY_PROXY_LOGIN;
+	return -ECANCELED;
+}
+
+static int proxy_refused(struct flow *f)
+{
+	f->why = WHY_PROXY_REFUSED;
+	return -ECANCELED;
+}
+
 static int never_resolved(struct flow *f)
 {
 	f->resolving = true;
@@ -433,8 +484,12 @@ static void test_target_names(void **state)
 	static const struct dialer_ops dialers[] = {
 		{ .name = "none", .dial = no_such_name, .dialled = not_dialled },
 		{ .name = "never", .dial = never_resolved, .dialled = not_dialled },
+		{ .name = "failed", .dial = proxy_failed, .dialled = not_dialled },
+		{ .name = "login", .dial = proxy_login, .dialled = not_dialled },
+		{ .name = "refused", .dial = proxy_refused, .dialled = not_dialled },
 	};
-	static const enum why whys[] = { WHY_NAME_UNKNOWN, WHY_NAME_FAILED, WHY_NO_TARGET };
+	static const enum why whys[] = { WHY_NAME_UNKNOWN, WHY_NAME_FAILED,   WHY_PROXY_FAILED,
+					 WHY_PROXY_LOGIN,  WHY_PROXY_REFUSED, WHY_NO_TARGET };
 
 	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(whys); i++) {
@@ -548,6 +603,7 @@ int main(void)
 		cmocka_unit_test(test_finished),
 		cmocka_unit_test(test_resets),
 		cmocka_unit_test(test_lost),
+		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_refused_unreachable_loop),
 		cmocka_unit_test(test_timeout_and_client_gone),
 		cmocka_unit_test(test_no_target),
