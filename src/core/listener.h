@@ -11,7 +11,7 @@
 
 struct users;
 
-#define LISTENER_LEARNERS_MAX 4
+#define LISTENER_LEARNERS_MAX 6
 
 /**
  * struct listener - a port and an ordered list of learners; only @backlog changes once workers run

@@ -21,6 +21,7 @@
 #include "engine/rules.h"
 #include "engine/schema.h"
 #include "engine/sets.h"
+#include "engine/tls_config.h"
 #include "engine/unique.h"
 #include "engine/users_config.h"
 #include "engine/yaml.h"
@@ -41,6 +42,8 @@ const char *listener_mode_name(enum listener_mode m)
 		return "http";
 	case LISTENER_SOCKS:
 		return "socks";
+	case LISTENER_HTTPS:
+		return "https";
 	}
 	return "?";
 }
@@ -54,6 +57,7 @@ bool listener_mode_is_explicit(enum listener_mode m)
 		return false;
 	case LISTENER_HTTP:
 	case LISTENER_SOCKS:
+	case LISTENER_HTTPS:
 		return true;
 	}
 	return false;
@@ -82,6 +86,7 @@ void config_free(struct config *c)
 		free(c->listeners[i].to_name.name);
 	}
 	free(c->listeners);
+	tls_entries_free(c);
 	policy_free(c->policy);
 	free(c->record_flows);
 	firewall_config_done(&c->firewall);
@@ -224,6 +229,7 @@ static void listener_load(const struct yaml_node *map, size_t number, const stru
 	listener_to(map, l, d);
 	listener_connect(map, l, d);
 	listener_users(map, c, l, d);
+	listener_tls_load(map, c, l, d);
 }
 
 /* An address to listen on, and where it is written. */
@@ -414,9 +420,10 @@ static void config_fill(struct yaml_node *root, const char *folder, bool needs_l
 	record_path(c, folder, d);
 	resolver_servers_load(yaml_get(yaml_get(root, "resolver"), "servers"), &c->resolver, d);
 	users_config_load(yaml_get(root, "users"), folder, c, d);
-	if (d->no_memory)
-		return;
-	listeners_load(yaml_get(root, "listeners"), c, d);
+	if (!d->no_memory)
+		tls_entries_load(yaml_get(root, "tls"), folder, c, d);
+	if (!d->no_memory)
+		listeners_load(yaml_get(root, "listeners"), c, d);
 	if (d->no_memory)
 		return;
 	sets_load(yaml_get(root, "sets"), folder, d, &sets);

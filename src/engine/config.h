@@ -22,6 +22,7 @@ enum listener_mode {
 	LISTENER_FIXED,
 	LISTENER_HTTP,
 	LISTENER_SOCKS,
+	LISTENER_HTTPS,
 };
 
 /* Does traffic get there by rules of a firewall, and not because clients address it? */
@@ -29,6 +30,14 @@ static inline bool listener_mode_intercepts(enum listener_mode m)
 {
 	return m == LISTENER_TPROXY || m == LISTENER_REDIRECT;
 }
+
+struct tls_profile;
+
+/* An entry of `tls`. */
+struct tls_entry {
+	char *name;
+	struct tls_profile *profile; /* NULL only beside an error */
+};
 
 struct listener_config {
 	char *name; /* unique; default: "<mode>-<n>", n counts listeners from 1 */
@@ -40,6 +49,7 @@ struct listener_config {
 	struct users *users; /* who may use it; NULL: everybody.  Of struct config */
 	uint32_t networks;  /* 1 << enum network: what to listen for */
 	uint32_t protocols; /* 1 << enum protocol: what `sniff` looks for; 0: nothing is read */
+	struct tls_accept tls; /* .layer.conf NULL: clients speak no TLS with us */
 	bool honest;	    /* connect: the client is accepted once the server has answered */
 	bool full_early;    /* when-full: who finds the queue full is accepted early */
 	uint16_t queue;	    /* NFQUEUE of an honest listener */
@@ -47,6 +57,8 @@ struct listener_config {
 
 /* Everything a configuration file says; owned by whoever loaded it. */
 struct config {
+	struct tls_entry *tls;
+	size_t n_tls;
 	struct listener_config *listeners;
 	size_t n_listeners;
 	struct users **users;

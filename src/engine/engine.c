@@ -22,6 +22,7 @@
 #include "engine/registry.h"
 #include "record/flows.h"
 #include "record/writer.h"
+#include "stream/tls_profile.h"
 #include "sys/log.h"
 #include "sys/netns.h"
 #include "sys/sock.h"
@@ -178,6 +179,20 @@ static int open_queue(struct engine *e, uint16_t index, char *error, size_t cap)
 	return 0;
 }
 
+/* While the keys can still be read. */
+static int share_tls(struct engine *e, char *error, size_t cap)
+{
+	struct tls_fault fault = { .text = "out of memory" };
+	int r = 0;
+
+	for (size_t i = 0; i < e->config->n_tls && !r; i++) {
+		r = tls_profile_share(e->config->tls[i].profile, e->n_workers, &fault);
+		if (r < 0)
+			snprintf(error, cap, "tls '%s': %s", e->config->tls[i].name, fault.text);
+	}
+	return r;
+}
+
 static int open_listeners(struct engine *e, char *error, size_t cap)
 {
 	const struct config *c = e->config;
@@ -307,6 +322,8 @@ int engine_new(struct config *config, const struct engine_options *options, stru
 	e->threads = calloc(e->n_workers, sizeof(*e->threads));
 	if (e->workers && e->recorders && e->threads)
 		r = 0;
+	if (!r)
+		r = share_tls(e, error, error_cap_bytes);
 	if (!r)
 		r = open_listeners(e, error, error_cap_bytes);
 	if (!r)

@@ -143,6 +143,7 @@ static void print_verdict(const struct firewall_writer *w, const struct firewall
 	case LISTENER_FIXED:
 	case LISTENER_HTTP:
 	case LISTENER_SOCKS:
+	case LISTENER_HTTPS:
 		break;
 	}
 }

@@ -30,6 +30,8 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 {
 	l->n_learners = 0;
 	l->users = c->users;
+	if (c->tls.layer.conf)
+		add(l, &tls_accept_learner_ops, &c->tls);
 	switch (c->mode) {
 	case LISTENER_TPROXY:
 		add(l, &tproxy_learner_ops, NULL);
@@ -44,6 +46,7 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 			add(l, &fixed_learner_ops, &c->to);
 		break;
 	case LISTENER_HTTP:
+	case LISTENER_HTTPS: /* behind its tls */
 		add(l, &http_proxy_learner_ops, NULL);
 		break;
 	case LISTENER_SOCKS:

@@ -11,6 +11,7 @@ static const struct schema_word mode_words[] = {
 	{ "fixed", LISTENER_FIXED },
 	{ "http", LISTENER_HTTP },
 	{ "socks", LISTENER_SOCKS },
+	{ "https", LISTENER_HTTPS },
 	{ 0 },
 };
 
@@ -56,6 +57,12 @@ static const struct schema_word offload_words[] = {
 	{ "auto", OFFLOAD_AUTO },
 	{ "copy", OFFLOAD_COPY },
 	{ "splice", OFFLOAD_SPLICE },
+	{ 0 },
+};
+
+static const struct schema_word tls_version_words[] = {
+	{ "1.2", 0x0303 },
+	{ "1.3", 0x0304 },
 	{ 0 },
 };
 
@@ -119,6 +126,21 @@ const struct schema_key schema_keys[] = {
 		  "address" },
 	{ "listeners.when-full", SCHEMA_WORD, 0, full_words, .fallback = "drop",
 	  .text = "what becomes of a client where limits.held-syns wait already" },
+
+	{ "listeners.tls", SCHEMA_TEXT, .kind = "name of an entry of tls",
+	  .text = "clients speak TLS with the listener itself, and inside it what the mode says" },
+
+	{ "tls", SCHEMA_NAMED,
+	  .text = "named certificates, for listeners" },
+	{ "tls.*", SCHEMA_MAP, .text = "one of them" },
+	{ "tls.*.certificate", SCHEMA_PATH, SCHEMA_REQUIRED,
+	  .text = "the certificate and the chain behind it, in PEM form" },
+	{ "tls.*.key", SCHEMA_PATH, SCHEMA_REQUIRED,
+	  .text = "its private key, in PEM form, without a pass phrase" },
+	{ "tls.*.alpn", SCHEMA_TEXT, SCHEMA_LIST, .kind = "name of a protocol, as http/1.1",
+	  .text = "protocols to agree on with clients that ask (ALPN), the best first" },
+	{ "tls.*.min-version", SCHEMA_WORD, 0, tls_version_words, .fallback = "1.2",
+	  .text = "the oldest version of TLS that is spoken" },
 
 	{ "sets", SCHEMA_NAMED,
 	  .text = "named sets of networks or of domain names, for rules and other sets" },

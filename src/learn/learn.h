@@ -25,6 +25,14 @@ struct fixed_name {
 };
 extern const struct learner_ops fixed_name_learner_ops; /* conf is a struct fixed_name */
 
+/* The client speaks TLS with us; conf is a struct tls_accept.  @optional: one who does not is left
+ * to the next learner. */
+struct tls_accept {
+	struct layer layer;
+	bool optional;
+};
+extern const struct learner_ops tls_accept_learner_ops;
+
 /* What the client says first: TLS or HTTP, and the name it asks for; conf is a uint32_t mask of
  * 1 << enum protocol. */
 extern const struct learner_ops sniff_learner_ops;

@@ -94,7 +94,7 @@ static const struct bad top[] = {
 	{ "a: [[[[[[[[[[[[[[[[[[[[[[[[[[[", "c:1:19: lists and mappings are nested" },
 	{ ONE "log: { level: 'a''''b' }\n", "c:2:15: two single quotes in a row" },
 	{ ONE "logg: { level: info }\n", "c:2:1: unknown key (perhaps 'log'): 'logg'; accepted: "
-					 "listeners, sets, rules" },
+					 "listeners, " },
 	{ ONE "dns: x\n", "c:2:1: unknown key: 'dns'; accepted: listeners, " },
 	{ ONE "log: { level: info, level: info }\n", "c:2:21: this key is there already (line 2)" },
 	{ ONE ONE, "c:2:1: this key is there already (line 1): 'listeners'" },
@@ -122,6 +122,24 @@ static const struct bad top[] = {
 	{ ONE "firewall: { mark: 0x }\n", "c:2:19: no number: '0x'" },
 	{ ONE "firewall: { mark: 0x100000000 }\n", "c:2:19: out of range" },
 	{ ONE "record: { flows: {} }\n", "c:2:18: this key is missing: 'file'" },
+};
+
+static const struct bad tls[] = {
+	{ "listeners: [{ mode: https, address: \"1.1.1.1:1\" }]\n",
+	  "c:1:13: this key is missing for mode https: 'tls'; accepted: name of an entry" },
+	{ "listeners: [{ mode: fixed, address: \"1.1.1.1:1\", to: \"1.1.1.1:2\", tls: front }]\n",
+	  "c:1:72: there is no such entry of tls: 'front'" },
+	{ ONE "tls: { a: { certificate: x } }\n", "c:2:11: this key is missing: 'key'" },
+	{ ONE "tls: { a: { certificate: /nowhere, key: /nowhere } }\n",
+	  "c:2:26: cannot be read: No such file or directory: '/nowhere'" },
+	{ ONE "tls: { a: { certificate: /dev/null, key: /nowhere } }\n",
+	  "c:2:42: cannot be read: No such file or directory: '/nowhere'" },
+	{ ONE "tls: { a: { certificate: /dev/null, key: /dev/null } }\n",
+	  "c:2:26: holds no certificate that can be used: '/dev/null'" },
+	{ ONE "tls: { a: { certificate: a, key: b, min-version: 1.1 } }\n",
+	  "c:2:50: not accepted here (perhaps '1.2'): '1.1'; accepted: 1.2, 1.3" },
+	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", tls: a }]\n",
+	  "c:1:51: without effect for mode tproxy: its clients speak with the server: 'tls'" },
 };
 
 static const struct bad listeners[] = {
@@ -297,6 +315,7 @@ static void test_listeners(void **state)
 {
 	(void)state;
 	bad_check(listeners, ARRAY_SIZE(listeners));
+	bad_check(tls, ARRAY_SIZE(tls));
 }
 
 static void test_rules(void **state)

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that speak TLS with limpid itself: `tls:` on a listener."""
+import os
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+
+import pytest
+
+from lab import configs, sock
+from lab.certificate import TlsPair
+from lab.topology import CLIENT, PROXY, SERVER
+
+PORT, PLAIN_PORT = 52443, 7000
+
+
+def config(folder, more="", listener=""):
+    return f"""
+listeners:
+  - {{ name: front, mode: fixed, to: "{SERVER[4]}:{PLAIN_PORT}", address: ["{PROXY[4]}:{PORT}"],
+      tls: front{listener} }}
+tls:
+  front: {{ certificate: "{folder}/certificate.pem", key: "{folder}/key.pem"{more} }}
+rules:
+  - {{ name: all, action: accept }}
+timeouts: {{ connect: 2s, sniff: 1s }}
+{configs.RECORD}
+"""
+
+
+class Front:
+    def __init__(self, lab, serve, folder, **more):
+        self.lab, self.folder = lab, folder
+        self.limpid = serve(config(folder, **more))
+        self.server = lab.listen(4, SERVER[4], PLAIN_PORT)
+        self.context = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
+
+    def connect(self):
+        s = self.lab.socket(self.lab.client, 4)
+        s.bind((CLIENT["routed"][4], self.lab.free_port()))
+        s.connect((PROXY[4], PORT))
+        return s
+
+    def open(self, context=None):
+        return (context or self.context).wrap_socket(self.connect(), server_hostname="name.test",
+                                                     suppress_ragged_eofs=False)
+
+    def pair(self, context=None):
+        tls = self.open(context)
+        tls.sendall(b"first")
+        server = self.lab.accept(self.server)
+        assert sock.read_exactly(server, 5) == b"first"
+        return tls, server
+
+    def why(self, name):
+        return self.limpid.records.of(name)["limpid"]["why"]
+
+
+@pytest.fixture
+def front(lab, serve, tls_pair):
+    # pylint: disable=unused-argument
+    return Front(lab, serve, tls_pair.key.parent)
+
+
+def version(maximum):
+    def limited(context):
+        context.maximum_version = maximum
+        return context
+    return limited
+
+
+@pytest.mark.parametrize("maximum", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3],
+                         ids=["1.2", "1.3"])
+def test_bulk_both_ways(front, maximum):
+    front.context.maximum_version = maximum
+    tls, server = front.pair()
+    name = tls.getsockname()
+    up, down = sock.pattern(5_000_000, 1), sock.pattern(5_000_000, 2)
+    sending = sock.Background(server.sendall, down)
+    receiving = sock.Background(sock.read_exactly, server, len(up))
+    tls_sending = sock.Background(tls.sendall, up)
+    assert sock.read_exactly(tls, len(down)) == down
+    tls_sending.result()
+    sending.result()
+    assert receiving.result() == up
+    server.shutdown(socket.SHUT_WR)
+    assert tls.recv(1) == b""  # close_notify: a ragged end would be an error
+    tls.unwrap().close()
+    assert server.recv(1) == b""
+    assert front.why(name) == "finished"
+
+
+def test_one_byte_per_segment(front):
+    """Every record in pieces: ClientHello, Finished, data."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = front.context.wrap_bio(incoming, outgoing, server_hostname="name.test")
+    raw = front.connect()
+
+    def flush():
+        for byte in outgoing.read():
+            raw.sendall(bytes([byte]))
+
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            flush()
+            incoming.write(raw.recv(100))
+    tls.write(b"first")
+    flush()
+    server = front.lab.accept(front.server)
+    assert sock.read_exactly(server, 5) == b"first"
+
+
+def test_server_speaks_first(front, serve, tls_pair):
+    front.limpid = serve(config(tls_pair.key.parent, listener=", sniff: false"))
+    tls = front.open()
+    server = front.lab.accept(front.server)
+    server.sendall(b"220 hello")
+    assert sock.read_exactly(tls, 9) == b"220 hello"
+
+
+def test_server_is_not_dialled_before_the_handshake(front):
+    raw = front.connect()
+    raw.sendall(b"\x16\x03\x01")
+    assert sock.silent(front.server)
+    assert sock.read_to_reset(raw) == b""  # timeouts.sniff
+    assert sock.silent(front.server)
+
+
+def test_cut_without_close_notify(front):
+    """A FIN alone is no end: the server is reset, never told that it has everything."""
+    tls, server = front.pair()
+    name = tls.getsockname()
+    tls.sendall(b"half of it")
+    assert sock.read_exactly(server, 10) == b"half of it"
+    raw = socket.socket(fileno=tls.detach())
+    raw.shutdown(socket.SHUT_WR)
+    assert sock.read_to_reset(server) == b""
+    raw.close()
+    assert front.why(name) == "client-reset"
+
+
+def test_server_resets(front):
+    tls, server = front.pair()
+    server.sendall(b"some")
+    assert sock.read_exactly(tls, 4) == b"some"
+    sock.reset(server)
+    raw = socket.socket(fileno=tls.detach())
+    raw.settimeout(sock.DEADLINE_S)
+    sock.read_to_reset(raw)
+
+
+def test_record_tampered_with(front):
+    tls, server = front.pair()
+    name = tls.getsockname()
+    raw = socket.socket(fileno=tls.detach())
+    raw.settimeout(sock.DEADLINE_S)
+    raw.sendall(b"\x17\x03\x03" + struct.pack(">H", 40) + bytes(40))
+    assert sock.read_to_reset(server) == b""
+    raw.close()
+    assert front.why(name) == "client-tls"
+
+
+def test_plain_http_is_told(front):
+    s = front.connect()
+    name = s.getsockname()
+    s.sendall(b"GET / HTTP/1.1\r\nHost: name.test\r\n\r\n" + b"x" * 5000)
+    answer = sock.read_to_end(s)
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"speaks TLS" in answer
+    s.close()
+    assert front.why(name) == "client-tls"
+
+
+@pytest.mark.parametrize("said", [b"\x05\x01\x00", b"\x00" * 100, b"\x80\x2e\x01\x03\x01"],
+                         ids=["socks", "zeros", "ssl2"])
+def test_other_protocols(front, said):
+    s = front.connect()
+    name = s.getsockname()
+    s.sendall(said)
+    assert sock.read_to_reset(s) == b""
+    assert front.why(name) == "client-tls"
+
+
+def test_fin_instead_of_a_hello(front):
+    s = front.connect()
+    name = s.getsockname()
+    s.shutdown(socket.SHUT_WR)
+    assert sock.read_to_reset(s) == b""
+    assert front.why(name) == "client-gone"
+    assert sock.silent(front.server)
+
+
+def test_alert_reaches_a_client_of_old(front):
+    """The handshake fails: the client is told by an alert and not by a RST."""
+    with front.lab.client.enter():
+        done = subprocess.run(
+            ["openssl", "s_client", "-connect", f"{PROXY[4]}:{PORT}", "-tls1_1",
+             "-cipher", "ALL:@SECLEVEL=0"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20)
+    assert "alert protocol version" in done.stderr
+
+
+def s_client(front, *options, stdin=""):
+    with front.lab.client.enter():
+        return subprocess.run(
+            ["openssl", "s_client", "-connect", f"{PROXY[4]}:{PORT}", "-servername", "name.test",
+             "-CAfile", str(front.folder / "certificate.pem"), "-verify_return_error", *options],
+            input=stdin, capture_output=True, text=True, check=False, timeout=20)
+
+
+def test_alpn_and_minimum(lab, serve, tls_pair):
+    folder = tls_pair.key.parent
+    front = Front(lab, serve, folder, more=", alpn: [http/1.1, x], min-version: 1.3")
+    assert "ALPN protocol: http/1.1" in s_client(front, "-alpn", "h2,x,http/1.1").stdout
+    assert "No ALPN negotiated" in s_client(front).stdout
+    assert "alert no application protocol" in s_client(front, "-alpn", "h2").stderr
+    assert "alert protocol version" in s_client(front, "-tls1_2").stderr
+
+
+def test_renegotiation_is_refused(front):
+    done = s_client(front, "-tls1_2", stdin="R\n")
+    assert "no renegotiation" in done.stderr or "RENEGOTIATING" in done.stdout
+    assert done.returncode != 0
+
+
+def test_resumption(front, tmp_path):
+    session = tmp_path / "session"
+    assert "Reused" not in s_client(front, "-tls1_2", "-sess_out", str(session)).stdout
+    for _ in range(4):  # by whichever thread
+        assert "Reused" in s_client(front, "-tls1_2", "-sess_in", str(session)).stdout
+
+
+def test_certificate_changes_while_connections_go_on(lab, serve, tmp_path):
+    """Files are read again; what is open keeps what it began with; what is wrong is not taken."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in first, second:
+        folder.mkdir()
+        TlsPair(folder)
+    live = tmp_path / "live"
+    shutil.copytree(first, live)
+    front = Front(lab, serve, live)
+    tls, server = front.pair()
+    contexts = {n: ssl.create_default_context(cafile=str(tmp_path / n / "certificate.pem"))
+                for n in ("first", "second")}
+
+    def replace(name, folder):
+        shutil.copy(folder / name, live / "new")
+        os.rename(live / "new", live / name)
+
+    def served_by():
+        for name, context in contexts.items():
+            try:
+                front.open(context).close()
+                return name
+            except ssl.SSLCertVerificationError:
+                pass
+        return None
+
+    assert served_by() == "first"
+    replace("certificate.pem", second)  # not the key: it cannot be used
+    sock.eventually(lambda: served_by() and "another key" in front.limpid.stderr(), "it is said")
+    assert served_by() == "first"
+    replace("key.pem", second)
+    sock.eventually(lambda: served_by() == "second", "the new certificate is served")
+    tls.sendall(b"still")
+    assert sock.read_exactly(server, 5) == b"still"
+
+
+# --- mode: https ------------------------------------------------------------------------------
+def https(folder):
+    return f"""
+listeners:
+  - {{ name: https, mode: https, address: ["{PROXY[4]}:{PORT}"], tls: front }}
+tls:
+  front: {{ certificate: "{folder}/certificate.pem", key: "{folder}/key.pem", alpn: http/1.1 }}
+rules:
+  - {{ name: no, match: {{ port: 7001 }}, action: reject }}
+  - {{ name: all, action: accept }}
+{configs.RECORD}
+"""
+
+
+def curl(lab, folder, *options):
+    with lab.client.enter():
+        return subprocess.run(
+            ["curl", "-sS", "--proxy", f"https://name.test:{PORT}",
+             "--resolve", f"name.test:{PORT}:{PROXY[4]}",
+             "--proxy-cacert", str(folder / "certificate.pem"), *options],
+            capture_output=True, text=True, check=False, timeout=20)
+
+
+def test_curl_through_a_https_proxy(lab, serve, tls_pair):
+    folder = tls_pair.key.parent
+    serve(https(folder))
+    listener = lab.listen(4, SERVER[4], PLAIN_PORT)
+
+    def origin():
+        with lab.accept(listener) as s:
+            s.recv(1000)
+            s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+            return s.recv(1)
+
+    serving = sock.Background(origin)
+    done = curl(lab, folder, "--proxytunnel", f"http://{SERVER[4]}:{PLAIN_PORT}/")
+    assert done.stdout == "hello", done.stderr
+    assert serving.result() == b""
+
+
+def test_tls_inside_tls(lab, serve, tls_pair):
+    """An https origin through an https proxy."""
+    folder = tls_pair.key.parent
+    serve(https(folder))
+    listener = lab.listen(4, SERVER[4], PLAIN_PORT)
+
+    def origin():
+        with tls_pair.server_context.wrap_socket(lab.accept(listener), server_side=True) as s:
+            s.recv(1000)
+            s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000)
+            return s.recv(1)
+
+    serving = sock.Background(origin)
+    done = curl(lab, folder, "-k", f"https://{SERVER[4]}:{PLAIN_PORT}/")
+    assert len(done.stdout) == 300_000, done.stderr
+    assert serving.result() == b""
+
+
+def test_refusal_inside_tls(lab, serve, tls_pair):
+    folder = tls_pair.key.parent
+    serve(https(folder))
+    done = curl(lab, folder, "--proxytunnel", f"http://{SERVER[4]}:7001/")
+    assert "403" in done.stderr
+
+
+def test_http_to_the_https_proxy(lab, serve, tls_pair):
+    serve(https(tls_pair.key.parent))
+    with lab.client.enter():
+        done = subprocess.run(["curl", "-sS", "--proxy", f"http://{PROXY[4]}:{PORT}", "-p",
+                               f"http://{SERVER[4]}/"],
+                              capture_output=True, text=True, check=False, timeout=20)
+    assert "400" in done.stderr
