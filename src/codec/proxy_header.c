@@ -109,6 +109,8 @@ static enum codec_result v1_line(struct span line, struct proxy_header *ret)
 	v6 = span_eq_str(word[0], "TCP6");
 	if (!v6 && !span_eq_str(word[0], "TCP4"))
 		return CODEC_BAD;
+	if (!line.len || line.data[line.len - 1] == ' ')
+		return CODEC_BAD;
 	for (int i = 1; i < 5; i++)
 		if (!word_take(&line, &word[i]) || (i < 4) != (line.len > 0))
 			return CODEC_BAD;
@@ -353,7 +355,7 @@ static uint8_t *put16(uint8_t *p, uint16_t v)
 }
 
 static size_t v2_write(uint8_t *out, const struct addr *source, const struct addr *destination,
-		       bool datagram)
+		       bool datagram, struct span authority)
 {
 	bool known = source->family && destination->family;
 	bool v6 = source->family == 6 || destination->family == 6;
@@ -367,13 +369,20 @@ static size_t v2_write(uint8_t *out, const struct addr *source, const struct add
 		p = put_ip(put_ip(p, source, v6), destination, v6);
 		p = put16(put16(p, source->port), destination->port);
 	}
+	if (authority.len && authority.len <= PROXY_AUTHORITY_MAX_BYTES) {
+		*p++ = TLV_AUTHORITY;
+		p = put16(p, (uint16_t)authority.len);
+		memcpy(p, authority.data, authority.len);
+		p += authority.len;
+	}
 	put16(out + 14, (uint16_t)(p - out - PROXY_V2_FIXED_BYTES));
 	return (size_t)(p - out);
 }
 
 size_t proxy_header_write(uint8_t out[static PROXY_HEADER_WRITE_CAP], uint8_t version,
-			  const struct addr *source, const struct addr *destination, bool datagram)
+			  const struct addr *source, const struct addr *destination, bool datagram,
+			  struct span authority)
 {
 	return version == 1 ? v1_write(out, source, destination)
-			    : v2_write(out, source, destination, datagram);
+			    : v2_write(out, source, destination, datagram, authority);
 }

@@ -18,8 +18,9 @@
 #define PROXY_V1_MAX_BYTES 107
 #define PROXY_V2_FIXED_BYTES 16
 #define PROXY_UNIQUE_ID_MAX_BYTES 128
-/* Room for proxy_header_write(): either version with IPv6 and no TLV but CRC32C. */
-#define PROXY_HEADER_WRITE_CAP 128
+#define PROXY_AUTHORITY_MAX_BYTES 255
+/* Room for proxy_header_write(): IPv6, and the longest name. */
+#define PROXY_HEADER_WRITE_CAP 384
 
 /**
  * struct proxy_header - who connected to whom, as the sender says
@@ -61,10 +62,12 @@ enum codec_result proxy_header_parse(struct span in, struct proxy_header *ret);
  * @version:	1 or 2
  * @source:	.family 0: UNKNOWN or LOCAL is written.  Of two families, the IPv4 address is mapped
  * @datagram:	version 2 only
+ * @authority:	version 2: the name that the client has asked for; empty: none, or it is too long
  *
  * Return: bytes written.
  */
 size_t proxy_header_write(uint8_t out[static PROXY_HEADER_WRITE_CAP], uint8_t version,
-			  const struct addr *source, const struct addr *destination, bool datagram);
+			  const struct addr *source, const struct addr *destination, bool datagram,
+			  struct span authority);
 
 #endif

@@ -32,12 +32,27 @@ const char *protocol_name(enum protocol p)
 	return "?";
 }
 
+static void proxy_facts_free(struct proxy_facts *p)
+{
+	if (!p)
+		return;
+	free(p->alpn);
+	free(p->authority);
+	free(p->unique_id);
+	free(p->netns);
+	free(p->ssl_version);
+	free(p->ssl_cn);
+	free(p->ssl_cipher);
+	free(p);
+}
+
 void facts_done(struct facts *f)
 {
 	free(f->target_name);
 	free(f->host);
 	free(f->alpn);
 	free(f->user);
+	proxy_facts_free(f->proxy);
 	free(f->http.method);
 	free(f->http.target);
 	free(f->http.user_agent);

@@ -22,6 +22,23 @@ enum protocol {
 };
 
 /**
+ * struct proxy_facts - what a header of the PROXY protocol has said
+ * @sender:	whose connection it is; facts.client is the client that the header names
+ * @version:	1 or 2
+ * @local:	LOCAL or UNKNOWN: it names no addresses
+ * @ssl, @ssl_verified: there is a TLV about TLS; the client has shown a certificate that is good
+ * @alpn, @authority, @unique_id, @netns, @ssl_version, @ssl_cn, @ssl_cipher: TLVs, @unique_id in
+ *		hexadecimal digits; NULL: absent
+ */
+struct proxy_facts {
+	struct addr sender;
+	uint8_t version;
+	bool local, ssl, ssl_verified;
+	char *alpn, *authority, *unique_id, *netns;
+	char *ssl_version, *ssl_cn, *ssl_cipher;
+};
+
+/**
  * struct facts - all that is known about a flow so far
  * @network:	always known
  * @client:	who dialled; always known once the flow exists
@@ -35,6 +52,7 @@ enum protocol {
  *		trailing dot or port; NULL while unknown.  Owned by the flow
  * @alpn:	protocols the ClientHello offers, comma separated; NULL if none.  Owned by the flow
  * @user:	who the client has logged in as; NULL: nobody.  Owned by the flow
+ * @proxy:	what the PROXY header has said; NULL: there was none.  Owned by the flow
  * @http:	request line of the first request, NULL if none.  Owned by the flow
  * @tls_version: highest version the ClientHello offers (0x0304 is TLS 1.3), 0 if unknown
  * @ech:	the ClientHello carries encrypted_client_hello: @host may be a decoy
@@ -55,6 +73,7 @@ struct facts {
 	char *host;
 	char *alpn;
 	char *user;
+	struct proxy_facts *proxy;
 	struct http_facts {
 		char *method;
 		char *target;

@@ -342,6 +342,10 @@ static void relay_open(struct flow *f)
 	const struct observer *o = f->worker->realm->observer;
 
 	f->holding = false;
+	if (f->plan.proxy_header && flow_introduce(f) < 0) {
+		flow_close(f, WHY_INTERNAL);
+		return;
+	}
 	if (f->served) {
 		serve_dialled(f, WHY_OPEN);
 		return;
@@ -431,6 +435,11 @@ void flow_run(struct flow *f)
 /* Nobody waits any longer for what the client might say first. */
 static void settle(struct flow *f)
 {
+	if (f->phase == PHASE_LEARN) {
+		flow_learn_late(f);
+		if (f->phase != PHASE_LEARN)
+			return;
+	}
 	if (flow_is_greeting(f)) {
 		flow_turn_away(f, f->opening ? WHY_CLIENT_TLS : WHY_NO_TARGET);
 		return;

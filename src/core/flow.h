@@ -227,6 +227,10 @@ void flow_turn_away(struct flow *f, enum why why);
 void flow_run_farewell(struct flow *f);
 void flow_serve_begin(struct flow *f);
 
+/* The server, which is there and has been told nothing, is told first who its client is, as
+ * f->plan says.  Return: 0 or -ENOMEM. */
+int flow_introduce(struct flow *f);
+
 /*
  * Between flow.c, flow_learn.c and flow_knock.c.
  */
@@ -267,6 +271,9 @@ bool flow_was_loop(struct flow *f);
 
 /* Run the learners that need no bytes. */
 void flow_learn_start(struct flow *f);
+
+/* The client's time is over: whoever can do without what it has not said goes on. */
+void flow_learn_late(struct flow *f);
 
 /* Is a learner that consumes still to be done? */
 bool flow_is_greeting(const struct flow *f);

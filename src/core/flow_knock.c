@@ -107,6 +107,7 @@ static enum answer answer_of(enum why why)
 	case WHY_SOURCE:
 	case WHY_NO_TARGET:
 	case WHY_GREETING:
+	case WHY_UNTRUSTED:
 	case WHY_LOGIN:
 	case WHY_NAME_UNKNOWN:
 	case WHY_NAME_FAILED:

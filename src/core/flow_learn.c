@@ -298,6 +298,23 @@ bool flow_is_greeting(const struct flow *f)
 	return false;
 }
 
+void flow_learn_late(struct flow *f)
+{
+	const struct learner *l = &f->listener->learners[f->learner];
+
+	if (f->learner >= f->listener->n_learners || !l->ops->consumes || !l->ops->asks_late)
+		return;
+	f->view = buf_span(&f->look);
+	if (l->ops->learn(f, l, f->view, true) == LEARN_FAILED) {
+		flow_close(f, f->why);
+		return;
+	}
+	learner_forget(f);
+	f->learner++;
+	run_learners(f, false);
+	(void)learn_went_on(f, f->look.len > 0);
+}
+
 void flow_learn_start(struct flow *f)
 {
 	run_learners(f, false);

@@ -34,11 +34,13 @@ enum learn_result {
  * @answer:	after flow_greeted(), called once the dial is decided: WHY_OPEN, the server is
  *		there, or why it is not (refused by policy, too).  NULL: nobody is told.
  *		Returns 0 or -errno
+ * @asks_late:	of one that consumes: when the client's time is over (timeouts.sniff) it is asked
+ *		with @last whether the flow can do without what has not come.  Otherwise it cannot
  * @forget:	release f->learner_state.  NULL: has none
  */
 struct learner_ops {
 	const char *name;
-	bool consumes;
+	bool consumes, asks_late;
 	enum learn_result (*learn)(struct flow *f, const struct learner *l, struct span look,
 				   bool last);
 	int (*answer)(struct flow *f, const struct learner *l, enum why outcome);

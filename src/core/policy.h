@@ -62,6 +62,8 @@ struct plan {
 	enum source source;
 	enum offload offload;
 	bool strict; /* refuse rather than fall back to another source address */
+	uint8_t proxy_header; /* version of the PROXY protocol the server is told of the client in;
+			       * 0: it is not */
 };
 
 struct rule {

@@ -18,6 +18,7 @@
 #include "engine/diag.h"
 #include "engine/file.h"
 #include "engine/names.h"
+#include "engine/proxy_config.h"
 #include "engine/rules.h"
 #include "engine/schema.h"
 #include "engine/sets.h"
@@ -44,6 +45,8 @@ const char *listener_mode_name(enum listener_mode m)
 		return "socks";
 	case LISTENER_HTTPS:
 		return "https";
+	case LISTENER_PROXY_PROTOCOL:
+		return "proxy-protocol";
 	}
 	return "?";
 }
@@ -54,6 +57,7 @@ bool listener_mode_is_explicit(enum listener_mode m)
 	case LISTENER_TPROXY:
 	case LISTENER_REDIRECT:
 	case LISTENER_FIXED:
+	case LISTENER_PROXY_PROTOCOL:
 		return false;
 	case LISTENER_HTTP:
 	case LISTENER_SOCKS:
@@ -102,7 +106,7 @@ static void config_cleanup(struct config **c)
 	config_free(*c);
 }
 
-/* `to` is for mode fixed, and mode fixed is for `to`. */
+/* Mode fixed must have `to`, mode proxy-protocol may, others have no use for it. */
 static void listener_to(const struct yaml_node *map, struct listener_config *l, struct diag *d)
 {
 	const struct yaml_node *mode = yaml_get(map, "mode"), *to = NULL;
@@ -117,8 +121,8 @@ static void listener_to(const struct yaml_node *map, struct listener_config *l, 
 	if (l->mode == LISTENER_FIXED && !to)
 		diag_add(d, map->at, "to", "ip:port or name:port of the server",
 			 "this key is missing for mode fixed");
-	if (l->mode != LISTENER_FIXED && to)
-		diag_add(d, to->key->at, "to", "this key with mode: fixed",
+	if (l->mode != LISTENER_FIXED && l->mode != LISTENER_PROXY_PROTOCOL && to)
+		diag_add(d, to->key->at, "to", "this key with mode: fixed, proxy-protocol",
 			 "without effect for mode %s", listener_mode_name(l->mode));
 }
 
@@ -228,6 +232,7 @@ static void listener_load(const struct yaml_node *map, size_t number, const stru
 	listener_addresses(yaml_get(map, "address"), l, d);
 	listener_to(map, l, d);
 	listener_connect(map, l, d);
+	proxy_config_load(map, l, d);
 	listener_users(map, c, l, d);
 	listener_tls_load(map, c, l, d);
 }
@@ -427,6 +432,8 @@ static void config_fill(struct yaml_node *root, const char *folder, bool needs_l
 	if (d->no_memory)
 		return;
 	sets_load(yaml_get(root, "sets"), folder, d, &sets);
+	if (!d->no_memory)
+		proxy_config_trust(yaml_get(root, "listeners"), &sets, c);
 	if (!d->no_memory)
 		rules_compile(yaml_get(root, "rules"), c, &sets, d, c->policy);
 	if (!d->no_memory)

@@ -23,6 +23,7 @@ enum listener_mode {
 	LISTENER_HTTP,
 	LISTENER_SOCKS,
 	LISTENER_HTTPS,
+	LISTENER_PROXY_PROTOCOL,
 };
 
 /* Does traffic get there by rules of a firewall, and not because clients address it? */
@@ -44,7 +45,7 @@ struct listener_config {
 	enum listener_mode mode;
 	struct addr *addresses;
 	size_t n_addresses;
-	struct addr to;	    /* mode fixed: where to dial */
+	struct addr to;	    /* where to dial what names no target itself */
 	struct fixed_name to_name; /* or this, if it has a name */
 	struct users *users; /* who may use it; NULL: everybody.  Of struct config */
 	uint32_t networks;  /* 1 << enum network: what to listen for */
@@ -53,6 +54,8 @@ struct listener_config {
 	bool honest;	    /* connect: the client is accepted once the server has answered */
 	bool full_early;    /* when-full: who finds the queue full is accepted early */
 	uint16_t queue;	    /* NFQUEUE of an honest listener */
+	bool proxy;	    /* clients may or must send a header of the PROXY protocol */
+	struct proxy_header_conf proxy_header;
 };
 
 /* Everything a configuration file says; owned by whoever loaded it. */

@@ -144,6 +144,7 @@ static void print_verdict(const struct firewall_writer *w, const struct firewall
 	case LISTENER_HTTP:
 	case LISTENER_SOCKS:
 	case LISTENER_HTTPS:
+	case LISTENER_PROXY_PROTOCOL:
 		break;
 	}
 }

@@ -30,6 +30,8 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 {
 	l->n_learners = 0;
 	l->users = c->users;
+	if (c->proxy && listener_mode_is_explicit(c->mode))
+		add(l, &proxy_header_learner_ops, &c->proxy_header);
 	if (c->tls.layer.conf)
 		add(l, &tls_accept_learner_ops, &c->tls);
 	switch (c->mode) {
@@ -40,9 +42,10 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 		add(l, &redirect_learner_ops, NULL);
 		break;
 	case LISTENER_FIXED:
+	case LISTENER_PROXY_PROTOCOL:
 		if (c->to_name.name)
 			add(l, &fixed_name_learner_ops, &c->to_name);
-		else
+		else if (c->to.family)
 			add(l, &fixed_learner_ops, &c->to);
 		break;
 	case LISTENER_HTTP:
@@ -53,6 +56,9 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 		add(l, &socks_learner_ops, &socks);
 		break;
 	}
+	/* what the kernel knows of a connection is of its sender: it is asked first */
+	if (c->proxy && !listener_mode_is_explicit(c->mode))
+		add(l, &proxy_header_learner_ops, &c->proxy_header);
 	if (c->protocols)
 		add(l, &sniff_learner_ops, &c->protocols);
 }

@@ -173,12 +173,13 @@ static uint32_t protocols_sniffed(const struct config *config, const struct cond
 	return mask;
 }
 
-/* Do any of them dial a name, or are asked for one? */
+/* Do any of them dial a name, or are told one? */
 static bool names_dialled(const struct config *config, const struct condition *c)
 {
 	for (size_t i = 0; i < config->n_listeners; i++)
 		if (asks_listener(c, i) && (config->listeners[i].to_name.name ||
-					    listener_mode_is_explicit(config->listeners[i].mode)))
+					    listener_mode_is_explicit(config->listeners[i].mode) ||
+					    config->listeners[i].proxy))
 			return true;
 	return false;
 }
@@ -218,7 +219,7 @@ static void user_check(struct compiler *k, const struct yaml_node *match,
 
 static void effect_check(struct compiler *k, const struct yaml_node *map, const struct rule *rule)
 {
-	static const char *const keys[] = { "source", "strict", "offload" };
+	static const char *const keys[] = { "source", "strict", "offload", "proxy-protocol" };
 	const struct yaml_node *strict = yaml_get(map, "strict");
 
 	if (!yaml_get(map, "action"))
@@ -263,6 +264,7 @@ static void rule_compile(struct compiler *k, const struct yaml_node *map, struct
 	const struct yaml_node *action = yaml_get(map, "action");
 	const struct yaml_node *source = yaml_get(map, "source");
 	const struct yaml_node *offload = yaml_get(map, "offload");
+	const struct yaml_node *header = yaml_get(map, "proxy-protocol");
 
 	rule->name = strdup(name ? name->text : "");
 	if (!rule->name)
@@ -271,6 +273,7 @@ static void rule_compile(struct compiler *k, const struct yaml_node *map, struct
 	rule->plan.source = source ? (enum source)source->value : SOURCE_OWN;
 	rule->plan.offload = offload ? (enum offload)offload->value : OFFLOAD_AUTO;
 	rule->plan.strict = value_of(map, "strict");
+	rule->plan.proxy_header = header ? (uint8_t)header->value : 0;
 	if (match) {
 		condition_compile(k, match, &rule->match);
 		nots_compile(k, yaml_get(match, "not"), rule);

@@ -12,12 +12,19 @@ static const struct schema_word mode_words[] = {
 	{ "http", LISTENER_HTTP },
 	{ "socks", LISTENER_SOCKS },
 	{ "https", LISTENER_HTTPS },
+	{ "proxy-protocol", LISTENER_PROXY_PROTOCOL },
 	{ 0 },
 };
 
 static const struct schema_word connect_words[] = {
 	{ "early", false },
 	{ "honest", true },
+	{ 0 },
+};
+
+static const struct schema_word header_words[] = {
+	{ "require", true },
+	{ "optional", false },
 	{ 0 },
 };
 
@@ -63,6 +70,12 @@ static const struct schema_word offload_words[] = {
 static const struct schema_word tls_version_words[] = {
 	{ "1.2", 0x0303 },
 	{ "1.3", 0x0304 },
+	{ 0 },
+};
+
+static const struct schema_word version_words[] = {
+	{ "v1", 1 },
+	{ "v2", 2 },
 	{ 0 },
 };
 
@@ -114,6 +127,10 @@ const struct schema_key schema_keys[] = {
 	  .text = "what to listen for" },
 	{ "listeners.to", SCHEMA_TEXT, .kind = "ip:port or name:port",
 	  .text = "mode fixed: the server all connections go to" },
+	{ "listeners.proxy-protocol", SCHEMA_WORD, 0, header_words,
+	  .text = "clients begin with a header of the PROXY protocol" },
+	{ "listeners.trusted", SCHEMA_TEXT, SCHEMA_LIST, .kind = NETWORKS,
+	  .text = "who may send such a header" },
 	{ "listeners.users", SCHEMA_TEXT, .kind = "name of a list of users",
 	  .text = "who may use it, with a password; without this key: everybody" },
 	{ "listeners.sniff", SCHEMA_WORD, SCHEMA_LIST | SCHEMA_OR_FALSE, protocol_words,
@@ -185,6 +202,8 @@ const struct schema_key schema_keys[] = {
 	  .text = "end the connection rather than fall back to another source address" },
 	{ "rules.offload", SCHEMA_WORD, 0, offload_words, .fallback = "auto",
 	  .text = "how bytes cross that nobody looks at" },
+	{ "rules.proxy-protocol", SCHEMA_WORD, 0, version_words,
+	  .text = "tell the server who the client is, by a header of the PROXY protocol" },
 	{ "rules.disabled", SCHEMA_BOOL, .fallback = "false",
 	  .text = "check the rule, but do not use it" },
 

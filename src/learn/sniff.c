@@ -35,7 +35,7 @@ static void keep_text(char **dst, struct span s)
 /* What a client has asked limpid for by name is that, whatever it says to the server. */
 static void keep_host(struct flow *f, struct sniff_state *st, const char *host)
 {
-	if (f->greeter && f->facts.host)
+	if (f->facts.host && (f->greeter || !*host))
 		return;
 	free(f->facts.host);
 	f->facts.host = *host ? text_dup(span_str(host)) : NULL;

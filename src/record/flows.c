@@ -13,7 +13,7 @@
 
 #define LINE_BYTES 4096
 /* Every string of a stranger at its longest, each byte escaped as \u00XX. */
-#define JSON_BYTES (24 << 10)
+#define JSON_BYTES (34 << 10)
 #define IP_PROTO_TCP 6
 #define IP_PROTO_UDP 17
 
@@ -170,6 +170,40 @@ static void json_names(struct json *j, const struct facts *facts)
 	}
 }
 
+static void json_opt(struct json *j, const char *key, const char *text)
+{
+	if (text)
+		json_str(j, key, span_str(text));
+}
+
+/* Who the header of the PROXY protocol came from, and what else it said. */
+static void json_proxy_header(struct json *j, const struct proxy_facts *p)
+{
+	char text[ADDR_TEXT_MAX];
+
+	if (!p)
+		return;
+	json_open(j, "proxy_header");
+	json_u64(j, "version", p->version);
+	json_str(j, "sender_ip", span_str(addr_format_ip(&p->sender, text)));
+	json_u64(j, "sender_port", p->sender.port);
+	if (p->local)
+		json_bool(j, "local", true);
+	json_opt(j, "alpn", p->alpn);
+	json_opt(j, "authority", p->authority);
+	json_opt(j, "unique_id", p->unique_id);
+	json_opt(j, "netns", p->netns);
+	if (p->ssl) {
+		json_open(j, "ssl");
+		json_opt(j, "version", p->ssl_version);
+		json_opt(j, "cipher", p->ssl_cipher);
+		json_opt(j, "cn", p->ssl_cn);
+		json_bool(j, "verified", p->ssl_verified);
+		json_close(j);
+	}
+	json_close(j);
+}
+
 static const char *offload_used(const struct flow *f)
 {
 	return f->up.was_spliced || f->down.was_spliced ? "splice" : "copy";
@@ -191,6 +225,7 @@ static void json_limpid(struct json *j, const struct flow *f)
 	json_bool(j, "inspected", false);
 	if (f->facts.user)
 		json_str(j, "user", span_str(f->facts.user));
+	json_proxy_header(j, f->facts.proxy);
 	if (end_is_open(&f->server))
 		json_str(j, "source", span_str(source_got_name(f->source_got)));
 	json_str(j, "why", span_str(why_word(f->why)));

@@ -523,6 +523,25 @@ static void hear_page_and_fin(int c, const char *status)
 	assert_memory_equal(got, status, strlen(status));
 }
 
+/* A header that only others may send. */
+static void test_untrusted(void **state)
+{
+	struct proxy_header_conf conf = { .required = true };
+	struct rig r;
+	int c;
+
+	(void)state;
+	rig_init(&r);
+	r.listener.learners[r.listener.n_learners++] =
+		(struct learner){ .ops = &proxy_header_learner_ops, .conf = &conf };
+	rig_start(&r);
+	c = dial(&r.listener.address);
+	hear_reset(c);
+	expect(&r, 1, WHY_UNTRUSTED);
+	close(c);
+	rig_stop(&r);
+}
+
 static void test_greetings(void **state)
 {
 	static const struct {
@@ -614,6 +633,7 @@ int main(void)
 		cmocka_unit_test(test_shutdown),
 		cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_target_names),
+		cmocka_unit_test(test_untrusted),
 		cmocka_unit_test(test_greetings),
 		cmocka_unit_test(test_socks_greetings),
 		cmocka_unit_test(test_none_was_left_out),
