@@ -47,6 +47,8 @@ const char *listener_mode_name(enum listener_mode m)
 		return "https";
 	case LISTENER_PROXY_PROTOCOL:
 		return "proxy-protocol";
+	case LISTENER_MIXED:
+		return "mixed";
 	}
 	return "?";
 }
@@ -62,6 +64,7 @@ bool listener_mode_is_explicit(enum listener_mode m)
 	case LISTENER_HTTP:
 	case LISTENER_SOCKS:
 	case LISTENER_HTTPS:
+	case LISTENER_MIXED:
 		return true;
 	}
 	return false;

@@ -24,6 +24,7 @@ enum listener_mode {
 	LISTENER_SOCKS,
 	LISTENER_HTTPS,
 	LISTENER_PROXY_PROTOCOL,
+	LISTENER_MIXED,
 };
 
 /* Does traffic get there by rules of a firewall, and not because clients address it? */

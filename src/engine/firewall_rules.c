@@ -145,6 +145,7 @@ static void print_verdict(const struct firewall_writer *w, const struct firewall
 	case LISTENER_SOCKS:
 	case LISTENER_HTTPS:
 	case LISTENER_PROXY_PROTOCOL:
+	case LISTENER_MIXED:
 		break;
 	}
 }

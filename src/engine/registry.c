@@ -25,6 +25,7 @@ static void add(struct listener *l, const struct learner_ops *ops, const void *c
 }
 
 static const struct socks_conf socks = { 0 };
+static const struct socks_conf socks_shared = { .shared = true };
 
 void registry_set_learners(struct listener *l, const struct listener_config *c)
 {
@@ -54,6 +55,10 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 		break;
 	case LISTENER_SOCKS:
 		add(l, &socks_learner_ops, &socks);
+		break;
+	case LISTENER_MIXED: /* each leaves to the next what does not begin as its own */
+		add(l, &socks_learner_ops, &socks_shared);
+		add(l, &http_proxy_learner_ops, NULL);
 		break;
 	}
 	/* what the kernel knows of a connection is of its sender: it is asked first */

@@ -13,6 +13,7 @@ static const struct schema_word mode_words[] = {
 	{ "socks", LISTENER_SOCKS },
 	{ "https", LISTENER_HTTPS },
 	{ "proxy-protocol", LISTENER_PROXY_PROTOCOL },
+	{ "mixed", LISTENER_MIXED },
 	{ 0 },
 };
 

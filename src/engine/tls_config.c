@@ -137,9 +137,13 @@ void listener_tls_load(const struct yaml_node *map, const struct config *c,
 		diag_add(d, map->at, "tls", "name of an entry of tls",
 			 "this key is missing for mode https");
 	if (name && listener_mode_intercepts(l->mode))
-		diag_add(d, name->key->at, "tls", "this key with mode: https, http, socks, fixed",
+		diag_add(d, name->key->at, "tls",
+			 "this key with mode: https, http, socks, mixed, fixed",
 			 "without effect for mode %s: its clients speak with the server",
 			 listener_mode_name(l->mode));
 	if (entry)
-		l->tls.layer = (struct layer){ .ops = &tls_layer_ops, .conf = entry->profile };
+		l->tls = (struct tls_accept){
+			.layer = { .ops = &tls_layer_ops, .conf = entry->profile },
+			.optional = l->mode == LISTENER_MIXED,
+		};
 }
