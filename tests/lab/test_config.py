@@ -119,7 +119,7 @@ def test_file_that_is_not_there(lab, tmp_path):
         assert "none.yaml" in done.stderr
 
 
-@pytest.mark.parametrize("argv", [["serve", "--nonsense"], ["nonsense"], [], ["check"],
+@pytest.mark.parametrize("argv", [["serve", "--nonsense"], ["nonsense"], [], ["firewall"],
                                   ["check", "--config"], ["serve", "--config", "a", "b"]],
                          ids=" ".join)
 def test_wrong_usage(argv):

@@ -302,6 +302,8 @@ def test_a_train_too_wide_for_the_way(lab, limpid, family, client):
     """What the server's side cannot take as one train is taken apart, and fragmented."""
     at = server(lab, family, KEEP)
     data = sock.pattern(14_000)
+    for namespace in (lab.client, lab.proxy):   # other tests have told them of narrow ways
+        namespace.run("ip", f"-{family}", "route", "flush", "cache")
     lab.proxy.run("ip", "link", "set", "p1", "mtu", "1300")
     try:
         send_train(client, data, 1400, (SERVER[family], KEEP))

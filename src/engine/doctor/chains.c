@@ -131,6 +131,24 @@ static void inherit(struct fw_rule *r, const struct fw_rule *jump)
 	r->narrowed |= jump->narrowed;
 }
 
+/* What is jumped to may set the mark that the jumping rule's target needs. */
+static void take_mark(struct fw_rule *r, const struct fw_chain *next)
+{
+	if (r->target == TARGET_NONE || r->mark_set || r->mark_copied)
+		return;
+	for (size_t i = 0; i < next->n_rules; i++) {
+		const struct fw_rule *n = &next->rules[i];
+
+		if (!(n->mark_set || n->mark_copied) || n->narrowed || n->n_tests || n->socket)
+			continue;
+		r->mark_set = n->mark_set;
+		r->mark_copied = n->mark_copied;
+		r->mark_value = n->mark_value;
+		r->mark_mask = n->mark_mask;
+		return;
+	}
+}
+
 static int flatten(const struct chains *c, struct fw_chain *base, const struct fw_chain *chain,
 		   const struct fw_rule *path, int depth)
 {
@@ -155,8 +173,10 @@ static int flatten(const struct chains *c, struct fw_chain *base, const struct f
 			next = chains_find(c, chain->family, chain->iptables, chain->table,
 					   r->jump);
 		if (next && depth < DEPTH_MAX) {
-			struct fw_rule jump = *r;
+			struct fw_rule jump;
 
+			take_mark(r, next);
+			jump = *r;
 			error = flatten(c, base, next, &jump, depth + 1);
 			if (error < 0)
 				return error;
