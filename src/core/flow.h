@@ -206,6 +206,14 @@ void flow_greeted(struct flow *f, const struct learner *l);
  */
 void flow_serve(struct flow *f, const struct proto_ops *proto);
 
+/**
+ * flow_serve_end() - the proto of a served flow gives it back to the learner it came from
+ * @rest:	what the client has said that nobody has consumed
+ *
+ * The proto's forget() is called.
+ */
+void flow_serve_end(struct flow *f, struct span rest);
+
 /* With LEARN_FAILED: the client has had its answer, and is to read it before the end. */
 void flow_farewell(struct flow *f, enum why why);
 

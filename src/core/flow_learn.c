@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 
+#include "base/mem.h"
 #include "core/flow.h"
 #include "core/worker.h"
 
@@ -333,6 +334,33 @@ void flow_learn(struct flow *f)
 	}
 	while (wants_bytes(f) && learn_once(f))
 		;
+}
+
+void flow_serve_end(struct flow *f, struct span rest)
+{
+	char *user = TAKE_PTR(f->facts.user);
+	struct facts known = {
+		.network = f->facts.network,
+		.listener = f->facts.listener,
+		.client = f->facts.client,
+		.user = user,
+	};
+	int r = look_keep(f, rest);
+
+	if (f->proto->forget && !flow_is_closed(f))
+		f->proto->forget(f);
+	facts_done(&f->facts);
+	f->facts = known;
+	if (r < 0)
+		return;
+	f->proto = f->worker->realm->parts.proto;
+	f->decision = (struct decision){ 0 };
+	f->phase = PHASE_LEARN;
+	f->served = f->learned = f->announced = f->answered = false;
+	f->up.paused = true;
+	f->learner--;
+	flow_set_timer(f, f->snapshot->timeouts.sniff_ms);
+	flow_learn_again(f);
 }
 
 void flow_learn_again(struct flow *f)

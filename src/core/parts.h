@@ -99,6 +99,7 @@ struct dialer_ops {
  * @dialled:	of a proto that serves the client: what came of flow_serve_dial().  WHY_OPEN:
  *		f->server is there; else why not, and there is none
  * @forget:	release f->proto_state.  NULL: has none
+ * @leave:	release w->proto_state; no flow is left.  NULL: has none
  */
 struct proto_ops {
 	const char *name;
@@ -107,6 +108,7 @@ struct proto_ops {
 	void (*timeout)(struct flow *f);
 	void (*dialled)(struct flow *f, enum why outcome);
 	void (*forget)(struct flow *f);
+	void (*leave)(struct worker *w);
 };
 
 /**

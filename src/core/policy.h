@@ -121,6 +121,9 @@ struct decision {
  */
 void policy_decide(const struct policy *p, const struct facts *f, struct decision *ret);
 
+/* Does dialling by @a do what dialling by @b does? */
+bool plan_eq(const struct plan *a, const struct plan *b);
+
 void policy_free(struct policy *p);
 
 /* Release what a rule owns (its sets are the policy's) and leave it empty. */

@@ -13,6 +13,7 @@ struct timeouts {
 	uint32_t idle_ms;	 /* no byte in either direction */
 	uint32_t half_closed_ms; /* no byte after one side has ended */
 	uint32_t deny_ms;	 /* how long a denied flow is held before RST */
+	uint32_t keep_alive_ms;	 /* HTTP proxy: a connection on which nothing is asked */
 	uint32_t udp_ms;	 /* a session of datagrams: none in either direction */
 	uint32_t quic_ms;	 /* the same to port 443 */
 	uint32_t dns_ms;	 /* the same to port 53, a query unanswered */
@@ -25,6 +26,7 @@ struct limits {
 	uint32_t sessions_per_client;	 /* the same of one ip */
 	uint32_t held_syns;		 /* per honest listener: SYNs waiting for their server */
 	uint32_t threads;		 /* 0: one per core */
+	uint32_t origins;		 /* per thread: connections to HTTP servers that wait */
 	uint32_t look_ahead_bytes;	 /* per flow */
 	uint64_t look_ahead_total_bytes; /* all flows together */
 	uint32_t lookups;		 /* per thread: names being asked for at once */

@@ -15,6 +15,26 @@ void end_push(struct end *e, struct stream *s)
 	e->top = s;
 }
 
+void end_move(struct end *to, struct end *from)
+{
+	struct watch watch = to->watch;
+	struct flow *flow = to->flow;
+
+	*to = *from;
+	to->watch = watch;
+	to->flow = flow;
+	if (to->top == &from->socket)
+		to->top = &to->socket;
+	for (struct stream *s = to->top; s; s = s->below) {
+		s->end = to;
+		if (s->below == &from->socket)
+			s->below = &to->socket;
+	}
+	from->fd = -1;
+	from->top = &from->socket;
+	from->readable = from->writable = from->hup = from->failed = from->urgent = false;
+}
+
 void end_close(struct end *e, bool orderly)
 {
 	for (struct stream *s = e->top, *below; s; s = below) {

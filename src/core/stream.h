@@ -91,6 +91,9 @@ int end_unread(struct end *e, struct span bytes);
 /* Close and release all layers, from the top; the socket's goes last.  Idempotent. */
 void end_close(struct end *e, bool orderly);
 
+/* All of @from, without its watch, becomes @to's; @from is left without a socket. */
+void end_move(struct end *to, struct end *from);
+
 /* Take note of what the loop saw (READY_*). */
 void end_note(struct end *e, uint32_t ready);
 

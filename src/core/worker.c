@@ -330,6 +330,8 @@ void worker_done(struct worker *w)
 	}
 	if (w->dialer_state)
 		w->realm->parts.name_dialer->leave(w);
+	if (w->proto_state)
+		w->realm->parts.http->leave(w);
 	pool_done(&w->flow_pool);
 	pipe_pool_done(&w->tools.pipes);
 	loop_done(&w->loop);

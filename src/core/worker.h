@@ -17,6 +17,7 @@
 #include "loop/loop.h"
 
 struct flow;
+struct http_exchange;
 struct nfqueue_batch;
 struct own_ends;
 struct realm;
@@ -29,6 +30,7 @@ struct worker;
  * @dialling:	a server is about to be dialled; a target that is a name has no address yet
  * @opened:	it is there
  * @decided:	the verdict is known, and what the client's first bytes said, if it spoke first
+ * @exchange:	a request has been answered, or refused, in a flow of an HTTP proxy
  * @end_over:	@end has ended, by FIN or by RST (@end->failed); once for each
  * @closed:	the flow has ended (f->why); its facts and counters are still there, its filters
  *		are not
@@ -42,6 +44,7 @@ struct observer {
 	void (*dialling)(struct worker *w, struct flow *f);
 	void (*opened)(struct worker *w, struct flow *f);
 	void (*decided)(struct worker *w, const struct flow *f);
+	void (*exchange)(struct worker *w, const struct flow *f, const struct http_exchange *x);
 	void (*end_over)(struct worker *w, struct flow *f, const struct end *end);
 	void (*closed)(struct worker *w, const struct flow *f);
 	void (*listen_failed)(const struct realm *realm, const struct listener *l, int error);
@@ -111,6 +114,7 @@ struct worker_listener {
  * @moved:	bytes of all its flows, for those who wait for an end
  * @record:	the observer's own
  * @dialer_state: the name dialer's own
+ * @proto_state: the own of the proto for clients of an HTTP proxy
  * @logins:	login requests that have been answered (login.c, under its lock)
  */
 struct worker {
@@ -133,6 +137,7 @@ struct worker {
 	atomic_ullong moved;
 	void *record;
 	void *dialer_state;
+	void *proto_state;
 	struct list logins;
 };
 

@@ -6,6 +6,7 @@
 #include "dial/eyeballs.h"
 #include "engine/registry.h"
 #include "learn/learn.h"
+#include "proto/http.h"
 #include "proto/raw.h"
 #include "stream/tcp.h"
 
@@ -16,6 +17,7 @@ struct parts registry_parts(void)
 		.dialer = &direct_dialer_ops,
 		.name_dialer = &eyeballs_dialer_ops,
 		.proto = &raw_proto_ops,
+		.http = &http_forward_proto_ops,
 	};
 }
 
