@@ -100,6 +100,8 @@ static bool fits(const struct origin *o, struct flow *f, const struct plan *plan
 		return false;
 	if (o->plan.source != SOURCE_OWN && !addr_ip_eq(&o->client, &facts->client))
 		return false;
+	if (o->plan.proxy_header && !addr_eq(&o->client, &facts->client))
+		return false; /* its server has been told of another client */
 	if (!o->name)
 		return addr_eq(&o->target, &facts->target) && plan_eq(&o->plan, plan);
 	if (strcmp(o->name, facts->target_name) ||
