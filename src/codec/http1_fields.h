@@ -59,7 +59,7 @@ bool http1_goes_on(const struct http1_summary *s, const struct http1_field *fiel
 
 /**
  * http1_fields_parse() - lines of "name: value CRLF"
- * @spaced:	space before the colon is dropped and not an error: in answers (RFC 9112 section 5.1)
+ * @spaced:	space before the colon is dropped, no error: in answers (RFC 9112 section 5.1)
  *
  * Return: how many, or -EINVAL (malformed, or more than @max).
  */
