@@ -165,7 +165,8 @@ LISTENS = {4: "198.18.0.1", 6: "100::1"}
 
 @pytest.fixture
 def neighbour_with_such_an_address(host, family):
-    host.neighbour.ip(f"addr add {LISTENS[family]} dev n0")
+    nodad = " nodad" if family == 6 else ""
+    host.neighbour.ip(f"addr add {LISTENS[family]} dev n0{nodad}")
     yield
     host.neighbour.ip(f"addr del {LISTENS[family]} dev n0")
 
