@@ -16,6 +16,8 @@ from lab.topology import Lab, Way
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "plain: rules, files and programs of others: run once, "
+                            "without sanitizers")
     config.addinivalue_line("markers", "tsan: worth its time under ThreadSanitizer too")
 
 

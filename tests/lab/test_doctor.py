@@ -13,6 +13,8 @@ from lab.netns import Namespace
 from lab.topology import CLIENT, SERVER, Lab, Way
 from test_seed_rules import SMITHPROXY, TPROXY, UPROXY, rules
 
+pytestmark = pytest.mark.plain
+
 NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]
 
 CONFIG = """

@@ -10,6 +10,8 @@ from lab.road import PORT, Road
 from lab.sock import read_exactly, read_to_end, silent
 from lab.topology import CLIENT, PROXY_FAR, SERVER, UNREACHABLE
 
+pytestmark = pytest.mark.plain
+
 
 def test_bits_of_others_in_marks_are_kept(road):
     way = road(config(FROM_HERE))

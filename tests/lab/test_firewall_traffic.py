@@ -11,6 +11,8 @@ from lab.road import PORT, Road
 from lab.sock import read_exactly
 from lab.topology import CLIENT, PROXY, PROXY_FAR, SERVER, SERVER_2
 
+pytestmark = pytest.mark.plain
+
 NOBODY = 65534
 
 

@@ -11,6 +11,8 @@ from lab.sock import read_exactly, read_to_end
 from lab.topology import PROXY_FAR, SERVER, UNREACHABLE, Way
 from test_honest import begin, outcome
 
+pytestmark = pytest.mark.plain
+
 CONFIG = """
 listeners:
   - { name: held, mode: tproxy, address: ["127.0.0.1:50480", "[::1]:50480"], connect: honest }

@@ -19,6 +19,8 @@ from lab.netns import Namespace
 from lab.sock import Background, eventually, pattern, read_exactly, read_to_end
 from lab.topology import OFFLOAD_PORT, SERVER, Way
 
+pytestmark = pytest.mark.plain
+
 UNITS = REPO / "packaging/systemd"
 UNIT = UNITS / "limpid.service.in"
 # The configuration that is installed; only its records go elsewhere.
