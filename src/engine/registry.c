@@ -29,43 +29,64 @@ static void add(struct listener *l, const struct learner_ops *ops, const void *c
 static const struct socks_conf socks = { 0 };
 static const struct socks_conf socks_shared = { .shared = true };
 
-void registry_set_learners(struct listener *l, const struct listener_config *c)
+/* Those that need no bytes of the client. */
+static void add_target(struct listener *l, const struct listener_config *c)
 {
-	l->n_learners = 0;
-	l->users = c->users;
-	if (c->proxy && listener_mode_is_explicit(c->mode))
-		add(l, &proxy_header_learner_ops, &c->proxy_header);
-	if (c->tls.layer.conf)
-		add(l, &tls_accept_learner_ops, &c->tls);
 	switch (c->mode) {
 	case LISTENER_TPROXY:
 		add(l, &tproxy_learner_ops, NULL);
-		break;
+		return;
 	case LISTENER_REDIRECT:
 		add(l, &redirect_learner_ops, NULL);
-		break;
+		return;
 	case LISTENER_FIXED:
 	case LISTENER_PROXY_PROTOCOL:
 		if (c->to_name.name)
 			add(l, &fixed_name_learner_ops, &c->to_name);
 		else if (c->to.family)
 			add(l, &fixed_learner_ops, &c->to);
-		break;
+		return;
+	case LISTENER_HTTP:
+	case LISTENER_SOCKS:
+	case LISTENER_HTTPS:
+	case LISTENER_MIXED:
+		return;
+	}
+}
+
+/* Those whose clients know that they speak to limpid. */
+static void add_greeting(struct listener *l, const struct listener_config *c)
+{
+	switch (c->mode) {
 	case LISTENER_HTTP:
 	case LISTENER_HTTPS: /* behind its tls */
 		add(l, &http_proxy_learner_ops, NULL);
-		break;
+		return;
 	case LISTENER_SOCKS:
 		add(l, &socks_learner_ops, &socks);
-		break;
+		return;
 	case LISTENER_MIXED: /* each leaves to the next what does not begin as its own */
 		add(l, &socks_learner_ops, &socks_shared);
 		add(l, &http_proxy_learner_ops, NULL);
-		break;
+		return;
+	case LISTENER_TPROXY:
+	case LISTENER_REDIRECT:
+	case LISTENER_FIXED:
+	case LISTENER_PROXY_PROTOCOL:
+		return;
 	}
-	/* what the kernel knows of a connection is of its sender: it is asked first */
-	if (c->proxy && !listener_mode_is_explicit(c->mode))
+}
+
+void registry_set_learners(struct listener *l, const struct listener_config *c)
+{
+	l->n_learners = 0;
+	l->users = c->users;
+	add_target(l, c); /* what the kernel knows of a connection is of its sender */
+	if (c->proxy)
 		add(l, &proxy_header_learner_ops, &c->proxy_header);
+	if (c->tls.layer.conf)
+		add(l, &tls_accept_learner_ops, &c->tls);
+	add_greeting(l, c);
 	if (c->protocols)
 		add(l, &sniff_learner_ops, &c->protocols);
 }
