@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The PROXY protocol: who may say who the client is, what follows, and what is said to servers."""
 import socket
-import ssl
 import struct
 import subprocess
 
 import pytest
 
 from lab import configs, sock
+from lab.limpid import binary
 from lab.introduce import HAPROXY, NGINX, TRUSTED, UDP, Program, Sender, read_v2, tlv, v1, v2
 from lab.tls import client_hello
 from lab.topology import CLIENT, PROXY, SERVER, SERVER_2, Way
@@ -339,6 +339,25 @@ def test_before_a_proxys_greeting(lab, serve, sender):
     assert limpid.records.of(OTHER)["dest_ip"] == SERVER[4]
 
 
+def test_before_tls(lab, serve, sender, tls_pair):
+    limpid = serve(f"""
+listeners:
+  - {{ name: https, mode: fixed, address: ["0.0.0.0:{REQUIRE}"], to: "{SERVER[4]}:7000",
+      proxy-protocol: require, trusted: 10.77.1.0/24, tls: front }}
+tls: {{ front: {{ certificate: "{tls_pair.certificate}", key: "{tls_pair.key}" }} }}
+rules: [ {{ name: all, action: accept }} ]
+{configs.RECORD}""")
+    listener = lab.listen(4, SERVER[4], 7000)
+    plain = sender.connect(REQUIRE)
+    plain.sendall(v2(OTHER, TARGET))
+    with tls_pair.client_context.wrap_socket(plain, server_hostname="name.test") as client:
+        server = lab.accept(listener)
+        talk(client, server)
+        server.close()
+        assert client.recv(1) == b""
+    assert limpid.records.of(OTHER)["limpid"]["proxy_header"]["version"] == 2
+
+
 # --- in: from programs --------------------------------------------------------------------------
 
 
@@ -509,10 +528,50 @@ listen http
     else:
         run(lab.server, name, f"""
 stream {{ server {{ listen {SERVER[4]}:7000 proxy_protocol;
-  return "HTTP/1.0 200 OK\r\n\r\n$proxy_protocol_addr:$proxy_protocol_port $proxy_protocol_server_addr:$proxy_protocol_server_port"; }} }}
+  set $to "$proxy_protocol_server_addr:$proxy_protocol_server_port";
+  return "$proxy_protocol_addr:$proxy_protocol_port $to"; }} }}
 """, 7000)
-    port = lab.free_port()
-    said = lab.client.run("curl", "-sS", "--max-time", "15", "--noproxy", "*", "--http1.0",
-                          "--interface", CLIENT["tproxy"][4], "--local-port", str(port),
-                          f"http://{SERVER[4]}:7000/")
-    assert said == f"{CLIENT['tproxy'][4]}:{port} {SERVER[4]}:7000"
+    client = Way(lab).connect()
+    if name == "haproxy":
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    said = sock.read_to_end(client).decode()
+    assert said.endswith("{}:{} {}:7000".format(*client.getsockname(), SERVER[4]))
+
+
+# --- configuration ------------------------------------------------------------------------------
+
+WRONG = {
+    "mode: proxy-protocol": "who may say who the client is?: 'trusted'",
+    'mode: fixed, to: "192.0.2.1:1", proxy-protocol: require': "this key is missing",
+    'mode: fixed, to: "192.0.2.1:1", trusted: 10.0.0.0/8': "without effect where no header is",
+    "mode: proxy-protocol, trusted: $nobody": "there is no such set",
+    "mode: proxy-protocol, trusted: name.test": "'name.test'",
+    "mode: proxy-protocol, trusted: 10.0.0.0/8, proxy-protocol: require": "it requires the header",
+    "mode: tproxy, proxy-protocol: optional, trusted: 10.0.0.0/8, connect: honest":
+        "the header comes only once the client is connected",
+    "mode: fixed, proxy-protocol: maybe": "accepted: require, optional",
+}
+
+
+def check(text, tmp_path):
+    path = tmp_path / "limpid.yaml"
+    path.write_text(text, encoding="utf-8")
+    done = subprocess.run([binary(), "check", "--config", path], text=True, capture_output=True,
+                          check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_listeners(tmp_path, case):
+    status, said = check(f'listeners: [ {{ address: "127.0.0.1:1", {case} }} ]\n', tmp_path)
+    assert status and WRONG[case] in said, said
+
+
+def test_wrong_rules(tmp_path):
+    start = 'listeners: [ { address: "127.0.0.1:1", mode: tproxy } ]\n'
+    status, said = check(start + "rules: [ { name: a, action: deny, proxy-protocol: v1 } ]",
+                         tmp_path)
+    assert status and "without effect where the action is deny" in said
+    status, said = check(start + "rules: [ { name: a, action: accept, proxy-protocol: v3 } ]",
+                         tmp_path)
+    assert status and "accepted: v1, v2" in said
