@@ -162,7 +162,9 @@ static void rules_end(struct rules *rules)
 		return;
 	if (!rules->by_guard)
 		take_back(rules->owner);
-	guard_end(&rules->guard);
+	if (guard_end(&rules->guard) < 0 && rules->by_guard)
+		log_line(LOG_ERROR, "the guard was killed: the firewall stays as it is; cure: "
+				    "limpid firewall down");
 }
 
 static void block_signals(sigset_t *signals)

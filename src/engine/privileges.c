@@ -25,14 +25,19 @@ static uint32_t needed_by(const struct config *c)
 		needed |= 1u << PRIVILEGE_MARK;
 	if (has_listener(c, LISTENER_TPROXY))
 		needed |= 1u << PRIVILEGE_TRANSPARENT;
-	for (size_t i = 0; i < c->n_listeners; i++)
+	for (size_t i = 0; i < c->n_listeners; i++) {
 		if (c->listeners[i].honest)
 			needed |= 1u << PRIVILEGE_QUEUE;
+		if (c->listeners[i].networks & 1u << NETWORK_UDP) /* bulk comes from its port */
+			needed |= 1u << PRIVILEGE_LOW_PORT;
+	}
 	for (size_t i = 0; i < c->policy->n_rules; i++) {
 		const struct plan *p = &c->policy->rules[i].plan;
 
 		if (p->source != SOURCE_OWN)
 			needed |= 1u << PRIVILEGE_TRANSPARENT;
+		if (p->source == SOURCE_KEEP)
+			needed |= 1u << PRIVILEGE_LOW_PORT;
 		/* to end a TIME_WAIT takes much; where a fall is allowed it is not worth it */
 		if (p->source == SOURCE_KEEP && p->strict)
 			needed |= 1u << PRIVILEGE_TIME_WAIT;

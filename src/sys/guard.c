@@ -72,9 +72,13 @@ int guard_start(int (*work)(uint64_t arg), uint64_t arg, struct guard *ret)
 	return 0;
 }
 
-void guard_end(struct guard *g)
+int guard_end(struct guard *g)
 {
+	int status = 0;
+
 	close(g->alive_fd);
-	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	while (waitpid(g->pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
 }

@@ -23,7 +23,7 @@ struct guard {
  */
 int guard_start(int (*work)(uint64_t arg), uint64_t arg, struct guard *ret);
 
-/* Let it do its work now, and wait until it has. */
-void guard_end(struct guard *g);
+/* Let it do its work now, and wait for that.  Return: its exit status; -ECHILD: it was killed. */
+int guard_end(struct guard *g);
 
 #endif

@@ -9,12 +9,14 @@
  * enum privilege - what limpid does, after it has started, that not everybody may
  * @PRIVILEGE_TRANSPARENT: dial from, and answer as, addresses that are not this host's
  * @PRIVILEGE_MARK:	  set firewall.mark
+ * @PRIVILEGE_LOW_PORT:	  speak from ports below 1024 that are a client's or a server's
  * @PRIVILEGE_TIME_WAIT:  end a TIME_WAIT that has the client's ip:port
  * @PRIVILEGE_QUEUE:	  hold SYNs in NFQUEUE
  */
 enum privilege {
 	PRIVILEGE_TRANSPARENT,
 	PRIVILEGE_MARK,
+	PRIVILEGE_LOW_PORT,
 	PRIVILEGE_TIME_WAIT,
 	PRIVILEGE_QUEUE,
 	PRIVILEGE_COUNT,

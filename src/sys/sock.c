@@ -178,7 +178,9 @@ static int bind_source(int fd, const struct addr *source, bool keep_port)
 	}
 	if (r < 0)
 		return r;
-	return bind(fd, &s.sa, sockaddr_from_addr(&s, &a)) < 0 ? -errno : 0;
+	if (bind(fd, &s.sa, sockaddr_from_addr(&s, &a)) == 0)
+		return 0;
+	return errno == EACCES ? -EPERM : -errno; /* a low port; routes say EACCES, too */
 }
 
 int sock_connect(const struct addr *target, const struct addr *source, unsigned int how,

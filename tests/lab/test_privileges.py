@@ -15,6 +15,7 @@ from lab.printed import OWN, REDIRECT, SMITHPROXY, USER, intercepted, rules
 from lab.sock import eventually, read_to_reset
 
 NOBODY = 65534
+CAP_NET_BIND_SERVICE = 1 << 10
 CAP_NET_ADMIN = 1 << 12
 CAP_NET_RAW = 1 << 13
 
@@ -114,7 +115,7 @@ def test_user_with_firewall(bare, start, family, end):
     """The guard stays root: it takes back what limpid itself no longer could.  And what needs
     privileges while serving, other addresses over TCP and UDP, has them."""
     limpid = start(bare, TPROXY, options=("--firewall", "--user", "nobody"))
-    assert capabilities(limpid) == CAP_NET_RAW
+    assert capabilities(limpid) == CAP_NET_RAW | CAP_NET_BIND_SERVICE
     listener = bare.listen(family, 80)
     client = bare.connect(bare.client, family, 80)
     server = bare.accept(listener)
@@ -137,18 +138,48 @@ def test_user_with_firewall(bare, start, family, end):
     assert "cannot be taken back" not in limpid.stderr()
 
 
+def test_guard_killed_is_said(bare, start):
+    """As another user limpid cannot take the rules back: it says so, and how; down does it."""
+    limpid = start(bare, TPROXY, options=("--firewall", "--user", "nobody"))
+    dropped(limpid.pid)
+    guard, = children(limpid.pid)
+    os.kill(guard, signal.SIGKILL)
+    limpid.stop()
+    assert "the guard was killed" in limpid.stderr()
+    assert has_rules(bare)
+    bare.proxy.run(binary(), "firewall", "down", "--config", str(limpid.path))
+    assert not has_rules(bare)
+
+
+@pytest.mark.parametrize("options, got", [(("--user", "nobody"), "keep"), ((), "keep-address")])
+def test_client_with_a_low_port(bare, start, family, options, got):
+    """A client's port below 1024 is kept by another user, too; without the capability it falls."""
+    without = {} if options else {"prefix": ["setpriv", "--bounding-set", "-net_bind_service"]}
+    limpid = start(bare, TPROXY, options=("--firewall", *options), **without)
+    eventually(lambda: has_rules(bare), "the rules are there")
+    listener = bare.listen(family, 80)
+    client = bare.socket(bare.client, family)
+    client.bind((CLIENT[family], 900))
+    client.connect((SERVER[family], 80))
+    server = bare.accept(listener)
+    assert (server.getpeername()[:2] == client.getsockname()[:2]) == (got == "keep")
+    assert server.getpeername()[0] == CLIENT[family]
+    talk(client, server)
+    limpid.records.wait(lambda r: r["limpid"]["source"] == got)
+
+
 def test_capability_to_end_a_time_wait(bare, start):
     """Kept only where a fall to another port is not allowed."""
     limpid = start(bare, TPROXY.replace("source: keep", "source: keep, strict: true"),
                    options=("--user", "nobody"))
-    assert capabilities(limpid) == CAP_NET_RAW | CAP_NET_ADMIN
+    assert capabilities(limpid) == CAP_NET_RAW | CAP_NET_BIND_SERVICE | CAP_NET_ADMIN
 
 
 def test_user_with_honest_connect(bare, start, family):
     """SYNs are held in a queue that was opened as root, and answered by nobody."""
     limpid = start(bare, TPROXY.replace("network: [tcp, udp]", "connect: honest"),
                    options=("--user", "nobody"))
-    assert capabilities(limpid) == CAP_NET_RAW | CAP_NET_ADMIN
+    assert capabilities(limpid) == CAP_NET_RAW | CAP_NET_BIND_SERVICE | CAP_NET_ADMIN
     bare.shell(rules("""
 iptables -t raw -A PREROUTING -i p0 -p tcp --syn -j NFQUEUE --queue-num 50080
 iptables -t mangle -A PREROUTING -i p1 -p tcp ! --syn -m socket -j MARK --set-mark 1
