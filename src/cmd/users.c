@@ -108,12 +108,25 @@ static int copy_without(const char *path, const char *name, FILE *out, bool *ret
 	return ferror(in) ? -EIO : 0;
 }
 
-/* Replace the file by one without @name, or with @hash for it; all or nothing. */
-static int file_change(const char *path, const char *name, const char *hash)
+/* Whoever may read the file there is, limpid under another user for one, may read the new one. */
+static int keep_access(const char *path, int fd)
 {
-	_cleanup_free_ char *beside = NULL;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 0777) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Replace the file by one without @name, or with @hash for it; all or nothing. */
+static int file_change(const char *given, const char *name, const char *hash)
+{
+	_cleanup_free_ char *real = realpath(given, NULL), *beside = NULL;
+	const char *path = real ? real : given;
 	_cleanup_fclose_ FILE *out = NULL;
-	bool found;
+	bool found = false;
 	int fd, r;
 
 	if (asprintf(&beside, "%s.XXXXXX", path) < 0)
@@ -127,11 +140,13 @@ static int file_change(const char *path, const char *name, const char *hash)
 		unlink(beside);
 		return fail(beside, ENOMEM);
 	}
-	r = copy_without(path, name, out, &found);
+	r = keep_access(path, fd);
+	if (!r)
+		r = copy_without(path, name, out, &found);
 	if (!r && hash)
 		fprintf(out, "%s:%s\n", name, hash);
-	if (!r && (fflush(out) || fsync(fd) < 0))
-		r = -errno;
+	if (!r && (fflush(out) || ferror(out) || fsync(fd) < 0))
+		r = errno ? -errno : -EIO;
 	if (!r && !hash && !found) {
 		fprintf(stderr, "limpid users: there is no user '%s'\n", name);
 		unlink(beside);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SOCKS 4, 4A, 5: requests in every form, answers for every end, and nothing lost behind them."""
+import os
 import socket
 import subprocess
 
@@ -375,6 +376,21 @@ def office_file(tmp_path_factory):
         subprocess.run([binary(), "users", "add", "--file", path, user], input=password + "\n",
                        text=True, check=True)
     return path
+
+
+def test_users_keeps_who_may_read(tmp_path):
+    """Who could read the file before, limpid as another user for one, can read it afterwards."""
+    real, link = tmp_path / "users", tmp_path / "link"
+    real.touch()
+    os.chmod(real, 0o640)
+    os.chown(real, 65534, 65534)
+    link.symlink_to(real)
+    for verb, text in (("add", "secret\n"), ("remove", "")):
+        subprocess.run([binary(), "users", verb, "--file", link, "ann"], input=text, text=True,
+                       check=True)
+        found = real.stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65534, 0o640)
+        assert link.is_symlink() and (real.read_text() != "") == (verb == "add")
 
 
 def with_users(socks, path, **more):
