@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,6 +51,15 @@ static void take_standard_descriptors(void)
 		close(fd);
 }
 
+/* What was printed for people or programs has arrived, or it was no success. */
+static int status_of(int status)
+{
+	if (!ferror(stdout) && !fflush(stdout))
+		return status;
+	fprintf(stderr, "limpid: cannot write to standard output: %s\n", strerror(errno));
+	return status ? status : 1;
+}
+
 int main(int argc, char **argv)
 {
 	take_standard_descriptors();
@@ -67,7 +77,7 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (!strcmp(argv[1], verbs[i].name))
-			return verbs[i].run(argc - 1, argv + 1);
+			return status_of(verbs[i].run(argc - 1, argv + 1));
 	fprintf(stderr, "limpid: no verb '%s'\n", argv[1]);
 	usage(stderr);
 	return 2;

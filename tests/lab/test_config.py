@@ -176,3 +176,16 @@ def test_record_file_that_cannot_be_written(lab, keeper, tmp_path):
     done = run("serve", path, lab)
     assert done.returncode == 1
     assert "no/such/dir" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["firewall", "plan"], ["doctor", "--json"], ["check"]],
+                         ids=" ".join)
+def test_output_that_does_not_arrive_is_no_success(lab, tmp_path, words):
+    """Half a plan would be half a firewall."""
+    path = tmp_path / "limpid.yaml"
+    path.write_text(GOOD, encoding="ascii")
+    with lab.proxy.enter(), open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([binary(), *words, "--config", path], stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert "cannot write to standard output: No space left" in done.stderr
