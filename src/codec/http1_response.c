@@ -61,7 +61,8 @@ enum codec_result http1_response_parse(size_t *scanned, struct span in, size_t h
 	int n;
 
 	in = span_head(in, head_max_bytes);
-	if (memcmp(in.data, version, in.len < sizeof(version) - 1 ? in.len : sizeof(version) - 1))
+	if (in.len &&
+	    memcmp(in.data, version, in.len < sizeof(version) - 1 ? in.len : sizeof(version) - 1))
 		return CODEC_OTHER;
 	ret->head_bytes = head_end(scanned, in);
 	if (!ret->head_bytes)

@@ -461,7 +461,7 @@ bool hub_request(struct hub *h)
 	bool partly = h->in.len;
 	size_t n = 0;
 
-	if (f->login || h->down.len)
+	if (h->down.len)
 		return false;
 	if (!h->in.len || h->hungry) {
 		n = client_read(h);

@@ -7,6 +7,7 @@
 #include "codec/community_id.h"
 #include "codec/json.h"
 #include "core/flow.h"
+#include "core/http_exchange.h"
 #include "core/listener.h"
 #include "record/flows.h"
 #include "sys/log.h"
@@ -75,13 +76,13 @@ static size_t text_start(char *line, enum log_level level, const struct facts *f
 	char from[ADDR_TEXT_MAX], to[ADDR_TEXT_MAX];
 	size_t n = log_prefix(level, line, LINE_BYTES);
 
-	n += (size_t)snprintf(line + n, LINE_BYTES - n,
-			      "%s => ", addr_format_ip(&facts->client, from));
+	n += (size_t)snprintf(line + n, LINE_BYTES - n, "%s => ",
+			      addr_format_ip(&facts->client, from));
 	if (facts_lack_address(facts))
 		return n + (size_t)snprintf(line + n, LINE_BYTES - n, "%s:%u | ",
 					    facts->target_name, facts->target.port);
-	return n + (size_t)snprintf(line + n, LINE_BYTES - n, "%s | ",
-				    addr_format(&facts->target, to));
+	return n +
+	       (size_t)snprintf(line + n, LINE_BYTES - n, "%s | ", addr_format(&facts->target, to));
 }
 
 static void text_put(const struct flow_recorder *r, const char *line, size_t n)
@@ -97,11 +98,10 @@ static void text_decided(const struct flow_recorder *r, const struct flow *f)
 
 	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s", verdict_word(f->decision.verdict));
 	if (facts->protocol == PROTOCOL_TLS || facts->protocol == PROTOCOL_HTTP)
-		n += (size_t)snprintf(line + n, sizeof(line) - n, " | %s%s%s",
-				      protocol_name(facts->protocol), facts->host ? " " : "",
-				      facts->host ? text_escape(span_str(facts->host), host,
-								sizeof(host))
-						  : "");
+		n += (size_t)snprintf(
+			line + n, sizeof(line) - n, " | %s%s%s", protocol_name(facts->protocol),
+			facts->host ? " " : "",
+			facts->host ? text_escape(span_str(facts->host), host, sizeof(host)) : "");
 	text_put(r, line, n);
 }
 
@@ -283,10 +283,72 @@ static void closed(struct worker *w, const struct flow *f)
 		json_flow(r, f);
 }
 
-const struct observer flow_record_observer = { .decided = decided, .closed = closed };
+static void json_request(struct json *j, const struct flow *f, const struct http_exchange *x)
+{
+	char ip[ADDR_TEXT_MAX];
 
-void flow_record_datagram_decided(struct worker *w, const struct facts *facts,
-				  enum verdict verdict)
+	json_open(j, "http");
+	if (f->facts.host)
+		json_str(j, "hostname", span_str(f->facts.host));
+	else if (f->facts.target.family)
+		json_str(j, "hostname", span_str(addr_format_ip(&f->facts.target, ip)));
+	json_str(j, "url", x->url);
+	json_str(j, "http_method", x->method);
+	if (x->user_agent.len)
+		json_str(j, "http_user_agent", x->user_agent);
+	if (x->content_type.len)
+		json_str(j, "http_content_type", x->content_type);
+	json_str(j, "protocol", span_str(x->minor ? "HTTP/1.1" : "HTTP/1.0"));
+	if (x->status)
+		json_u64(j, "status", x->status);
+	json_u64(j, "length", x->down_bytes);
+	if (x->up_bytes)
+		json_u64(j, "request_length", x->up_bytes);
+	json_close(j);
+}
+
+/* A request in a flow of an HTTP proxy. */
+static void exchange(struct worker *w, const struct flow *f, const struct http_exchange *x)
+{
+	const struct flow_recorder *r = w->record;
+	const struct rule *rule = f->decision.rule;
+	char line[JSON_BYTES];
+	struct json j;
+	ssize_t n;
+
+	if (!r->json)
+		return;
+	json_init(&j, line, sizeof(line));
+	json_time(&j, "timestamp", wall_clock_us());
+	json_u64(&j, "flow_id", f->id);
+	json_str(&j, "event_type", span_str("http"));
+	json_ends(&j, &f->facts.client, &f->facts.target, "TCP", IP_PROTO_TCP);
+	json_request(&j, f, x);
+	json_open(&j, "limpid");
+	json_str(&j, "listener", span_str(f->listener->name));
+	json_time(&j, "start", x->start_us);
+	if (rule)
+		json_str(&j, "rule", span_str(rule->name));
+	if (f->decision.final)
+		json_str(&j, "action", span_str(verdict_name(f->decision.verdict)));
+	if (f->facts.user)
+		json_str(&j, "user", span_str(f->facts.user));
+	json_str(&j, "why", span_str(why_word(x->why)));
+	json_close(&j);
+	n = json_end(&j);
+	if (n > 0)
+		record_put(r->queue, RECORD_JSON, span_of(line, (size_t)n));
+	else
+		record_lose(r->queue);
+}
+
+const struct observer flow_record_observer = {
+	.decided = decided,
+	.exchange = exchange,
+	.closed = closed,
+};
+
+void flow_record_datagram_decided(struct worker *w, const struct facts *facts, enum verdict verdict)
 {
 	const struct flow_recorder *r = w->record;
 	char line[LINE_BYTES], host[300];
@@ -295,11 +357,10 @@ void flow_record_datagram_decided(struct worker *w, const struct facts *facts,
 	if (!r->text)
 		return;
 	n = text_start(line, LOG_INFO, facts);
-	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s | %s%s%s", verdict_word(verdict),
-			      facts->protocol == PROTOCOL_DNS ? "dns" : "udp",
-			      facts->host ? " " : "",
-			      facts->host ? text_escape(span_str(facts->host), host, sizeof(host))
-					  : "");
+	n += (size_t)snprintf(
+		line + n, sizeof(line) - n, "%s | %s%s%s", verdict_word(verdict),
+		facts->protocol == PROTOCOL_DNS ? "dns" : "udp", facts->host ? " " : "",
+		facts->host ? text_escape(span_str(facts->host), host, sizeof(host)) : "");
 	text_put(r, line, n);
 }
 
@@ -312,8 +373,7 @@ static void text_datagram(const struct flow_recorder *r, const struct datagram_r
 	if (d->verdict != VERDICT_ACCEPT || d->why == WHY_IDLE || d->why == WHY_FINISHED ||
 	    d->why == WHY_SHUTDOWN)
 		return;
-	n = text_start(line, LOG_INFO,
-		       &(struct facts){ .client = d->client, .target = d->target });
+	n = text_start(line, LOG_INFO, &(struct facts){ .client = d->client, .target = d->target });
 	n += (size_t)snprintf(line + n, sizeof(line) - n, "Close %s", why_word(d->why));
 	text_put(r, line, n);
 }

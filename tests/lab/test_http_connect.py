@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """mode: http, CONNECT: a client asks its proxy for a tunnel."""
-import base64
-import subprocess
-
 import pytest
 
 from lab import http, sock
-from lab.http import ALL, Client, config, page
-from lab.limpid import binary
+from lab.http import ALL, Client, basic, config, page, user_config
 from lab.names import NS
 from lab.nameserver import NameServer
 from lab.topology import BLACKHOLE, PROXY, SERVER, UNREACHABLE
@@ -276,18 +272,7 @@ def test_page_is_escaped(lab, serve):
 
 @pytest.fixture(scope="module")
 def with_users(tmp_path_factory):
-    """A listener that wants to know who asks: ann, by her password."""
-    path = tmp_path_factory.mktemp("users") / "office"
-    subprocess.run([binary(), "users", "add", "--file", path, "ann"], input=b"open sesame\n",
-                   check=True)
-    return config('  - { name: hers, match: { user: ann, port: 7000 }, action: accept }\n',
-                  listeners=http.LISTENERS.replace("mode: http", "mode: http, users: office"),
-                  more=f"users: {{ office: {{ file: {path} }} }}")
-
-
-def basic(user, password):
-    word = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return f"Proxy-Authorization: Basic {word}\r\n"
+    return user_config(tmp_path_factory)
 
 
 def test_user(lab, serve, with_users):

@@ -3,7 +3,7 @@
 import pytest
 
 from lab import sock
-from lab.http import ALL, Client, Reader, config, page
+from lab.http import ALL, Client, Reader, basic, config, page, user_config
 from lab.names import NS
 from lab.nameserver import NameServer
 from lab.topology import BLACKHOLE, SERVER, SERVER_2
@@ -260,7 +260,7 @@ def test_websocket(client, origin, limpid):
     client.sock.close()
     assert sock.read_to_end(connection.sock) == b""
     connection.sock.close()
-    assert limpid.records.of(client.name)["limpid"]["why"] == "finished"
+    assert client.record(limpid)["limpid"]["why"] == "finished"
 
 
 @pytest.mark.parametrize("forwards, want", [("5", "4"), ("1", "0"), (None, None)])
@@ -399,6 +399,26 @@ def test_policy_for_the_address_of_a_name(lab, serve, named):
     assert client.ask(request(host="b.test:7000")).status == 403
 
 
+def test_record_of_each_request(lab, serve, named):
+    limpid = serve(config("  - { name: a, match: { domain: a.test }, action: accept }\n", more=named))
+    a, client = Origin(lab), Client(lab)
+    exchange(client, a, request("POST", "/x?y", "User-Agent: me\r\nContent-Length: 3\r\n", "abc",
+                                host="a.test:7000"),
+             b"HTTP/1.1 201 Made\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")
+    client.ask(request(host="b.test:7000"))
+    made, refused = limpid.records.wait(lambda r: r["event_type"] == "http", count=2)
+    assert made["http"] == {
+        "hostname": "a.test", "url": "http://a.test:7000/x?y", "http_method": "POST",
+        "http_user_agent": "me", "http_content_type": "text/plain", "status": 201,
+        "protocol": "HTTP/1.1", "length": 2, "request_length": 3}
+    assert (made["dest_ip"], made["dest_port"]) == (SERVER[4], 7000)
+    assert made["limpid"] | {"rule": "a", "action": "accept", "why": "finished"} == made["limpid"]
+    assert refused["http"]["status"] == 403 and refused["http"]["hostname"] == "b.test"
+    assert refused["limpid"]["why"] == "denied"
+    flow = client.record(limpid)
+    assert flow["flow_id"] == made["flow_id"] == refused["flow_id"]
+
+
 # --- no server ----------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("host, status", [("10.77.2.2:7009", 502), (f"{BLACKHOLE[4]}:80", 504),
@@ -431,7 +451,7 @@ def test_server_breaks_off_in_the_middle(client, origin, limpid, answer):
     client.head()
     connection.sock.close()
     sock.read_to_reset(client.sock)
-    assert limpid.records.of(client.name)["limpid"]["why"] == "server-reset"
+    assert client.record(limpid)["limpid"]["why"] == "server-reset"
 
 
 @pytest.mark.parametrize("head", [
@@ -543,3 +563,38 @@ def test_back_pressure(client, origin):
     connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 << 30))
     taken, _ = sock.fill(connection.sock)
     assert taken < 64 << 20
+
+
+# --- users --------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def with_users(tmp_path_factory):
+    return user_config(tmp_path_factory)
+
+
+ANN = basic("ann", "open sesame")
+
+
+def test_user(lab, serve, with_users, origin):
+    """The login is for limpid: the server is not told; and each request has to say it."""
+    limpid = serve(with_users)
+    client = Client(lab)
+    got, _, kept = exchange(client, origin, request(fields=ANN))
+    assert "Proxy-Authorization" not in got
+    exchange(client, origin, request(fields=ANN), connection=kept)
+    answer = client.ask(request())
+    assert answer.status == 407 and answer.get("Proxy-Authenticate").startswith("Basic realm=")
+    assert client.ask(request(fields=basic("ann", "guess"))).status == 407
+    exchange(client, origin, request(fields=ANN), connection=kept)
+    made = limpid.records.wait(lambda r: r["event_type"] == "http" and r["http"]["status"] == 200)
+    assert made["limpid"]["user"] == "ann"
+
+
+def test_pipelined_logins(lab, serve, with_users, origin):
+    serve(with_users)
+    client = Client(lab)
+    client.send(request(path="/1", fields=ANN) + request(path="/2", fields=ANN))
+    connection = origin.accept()
+    for path in ("/1", "/2"):
+        assert origin.takes(connection=connection)[0].first == f"GET {path} HTTP/1.1"
+        assert client.message().status == 200

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both sides of an HTTP proxy, by hand: what a client sends and reads, what an origin does."""
+import base64
 import re
+import subprocess
 
 from . import configs, sock
+from .limpid import binary
 from .topology import CLIENT, PROXY
 
 PORT = 52130
@@ -115,7 +118,8 @@ class Client(Reader):
     def record(self, limpid):
         """Close, and the record of the connection."""
         self.sock.close()
-        return limpid.records.of(self.name)
+        return limpid.records.wait(lambda r: r["event_type"] == "flow" and
+                                   (r["src_ip"], r["src_port"]) == self.name[:2])
 
     def at_end(self):
         """The orderly end, and nothing before it."""
@@ -131,3 +135,18 @@ def page(answer, status):
     text = answer.body.decode("ascii")
     assert f"<h1>{status} " in text and text.endswith("</html>\n")
     return text
+
+
+def user_config(tmp_path_factory):
+    """A listener that wants to know who asks: ann, by her password."""
+    path = tmp_path_factory.mktemp("users") / "office"
+    subprocess.run([binary(), "users", "add", "--file", path, "ann"], input=b"open sesame\n",
+                   check=True)
+    return config("  - { name: hers, match: { user: ann, port: 7000 }, action: accept }\n",
+                  listeners=LISTENERS.replace("mode: http", "mode: http, users: office"),
+                  more=f"users: {{ office: {{ file: {path} }} }}")
+
+
+def basic(user, password):
+    word = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return f"Proxy-Authorization: Basic {word}\r\n"
