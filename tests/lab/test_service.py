@@ -14,8 +14,10 @@ import time
 import pytest
 
 from lab import configs, confined
+from lab.bare import SERVER as BARE_SERVER
 from lab.limpid import REPO, Limpid, binary, sanitized
 from lab.netns import Namespace
+from lab.printed import rules
 from lab.sock import Background, eventually, pattern, read_exactly, read_to_end
 from lab.topology import OFFLOAD_PORT, SERVER, Way
 
@@ -48,6 +50,52 @@ def test_first_configuration_serves_routed_and_redirected(lab, serve, mode, fami
     record = limpid.records.of(exchange(Way(lab, mode, family)))
     assert record["limpid"]["rule"] == "all"
     assert record["limpid"]["listener"] == {"tproxy": "routed", "redirect": "local"}[mode]
+
+
+UDP_RULES = """
+iptables -t mangle -A PREROUTING -i p0 -p udp -j TPROXY --tproxy-mark 0x1/0x1 \\
+  --on-port 50080 --on-ip 127.0.0.1
+ip rule add fwmark 1 lookup 100
+ip route add local 0.0.0.0/0 dev lo table 100
+"""
+
+
+def test_first_configuration_serves_datagrams(bare, start, family):
+    """All UDP to port 50080, by rules of one's own."""
+    limpid = start(bare, FIRST + "timeouts: { udp: 1s }\n")
+    bare.shell(rules(UDP_RULES, family))
+    server, client = bare.udp(bare.server, family), bare.udp(bare.client, family)
+    server.bind((BARE_SERVER[family], 5353))
+    client.sendto(b"question", server.getsockname())
+    data, seen = server.recvfrom(100)
+    server.sendto(b"answer", seen)
+    data = data, *client.recvfrom(100)
+    assert data[:2] == (b"question", b"answer")
+    assert data[2][:2] == (BARE_SERVER[family], 5353)
+    record = limpid.records.wait(lambda r: r["src_port"] == client.getsockname()[1])
+    assert record["limpid"]["listener"] == "routed"
+
+
+@pytest.mark.parametrize("option, listener", [
+    (("--socks5", "127.0.0.1:1080"), "socks"), (("--socks4", "127.0.0.1:1080"), "socks"),
+    (("--proxytunnel", "--proxy", "127.0.0.1:4130"), "http"),
+    (("--proxytunnel", "--proxy", "127.0.0.1:4128"), "any"),
+    (("--socks5", "[::1]:4128"), "any")])
+def test_first_configuration_serves_clients_that_know_it(lab, serve, option, listener):
+    limpid = serve(FIRST)
+    origin = lab.listen(4, SERVER[4], 7000)
+
+    def answer():
+        server = lab.accept(origin)
+        server.recv(1000)
+        server.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello")
+        server.close()
+
+    answering = Background(answer)
+    assert lab.proxy.run("curl", "-sS", "--noproxy", "", "--max-time", "20", *option,
+                         f"http://{SERVER[4]}:7000/") == "hello"
+    answering.result()
+    assert limpid.records.wait(lambda r: True)["limpid"]["listener"] == listener
 
 
 @pytest.fixture
@@ -145,7 +193,7 @@ def test_manager_is_told_of_start_and_end(lab, keeper, tmp_path, kind):
     try:
         ready = manager.told()
         assert ready["READY"] == "1"
-        assert ready["STATUS"] == "serving: 4 listeners, 1 rules"
+        assert ready["STATUS"] == "serving: 7 listeners, 1 rules"
         client, server = Way(lab).pair()
         limpid.terminate()
         stopping = manager.told()
