@@ -247,7 +247,7 @@ enum codec_result socks_datagram_parse(struct span in, struct socks_datagram *re
 	return CODEC_DONE;
 }
 
-size_t socks_datagram_write(uint8_t out[static SOCKS_UDP_HEADER_MAX_BYTES], const struct addr *from)
+size_t socks_datagram_write(uint8_t out[static SOCKS_REPLY_MAX_BYTES], const struct addr *from)
 {
 	memset(out, 0, 3);
 	return 3 + address_write(out + 3, from);

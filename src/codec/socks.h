@@ -133,8 +133,7 @@ struct socks_datagram {
 enum codec_result socks_datagram_parse(struct span in, struct socks_datagram *ret);
 
 /* The header in front of what came from @from.  Return: its bytes. */
-size_t socks_datagram_write(uint8_t out[static SOCKS_UDP_HEADER_MAX_BYTES],
-			    const struct addr *from);
+size_t socks_datagram_write(uint8_t out[static SOCKS_REPLY_MAX_BYTES], const struct addr *from);
 
 /*
  * The client's part, towards an upstream proxy.

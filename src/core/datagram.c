@@ -51,6 +51,8 @@ static uint64_t wall_clock_ms(void)
 
 void datagram_tell_client(struct datagram_port *p, const struct udp_icmp *icmp)
 {
+	if (p->config.front) /* it would come from a server that the client does not know of */
+		return;
 	if (udp_icmp_send(p->config.icmp_fd[datagram_family_index(&icmp->target)], icmp) > 0)
 		p->stats.icmp_sent++;
 }
@@ -126,7 +128,7 @@ static void session_drop_if_empty(struct datagram_port *p, struct datagram_sessi
 {
 	if (s->n_entries)
 		return;
-	for (int i = 0; i < DATAGRAM_SOURCES; i++)
+	for (int i = 0; i < DATAGRAM_UPSTREAMS; i++)
 		datagram_upstream_close(p, &s->upstream[i]);
 	datagram_session_free(&p->table, s);
 	p->stats.sessions--;
@@ -189,12 +191,12 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 		e->report.why = WHY_REJECTED;
 		return;
 	case VERDICT_ACCEPT:
-		r = datagram_upstream_get(p, e->session, &d.plan, &e->report.source);
+		r = datagram_upstream_get(p, e->session, e->report.target.family, &d.plan,
+					  &e->report.source, &e->upstream);
 		break;
 	}
 	if (!r) {
 		e->report.why = WHY_IDLE;
-		e->upstream = &e->session->upstream[e->report.source];
 	} else if (r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS || r == -ENOSPC) {
 		e->report.why = WHY_LIMIT;
 	} else {
@@ -429,6 +431,22 @@ void datagram_pass_up(struct datagram_port *p, const struct udp_packet *packets,
 	}
 }
 
+/* What the front takes of what has come; the rest is dealt with. */
+static unsigned int front_take(struct datagram_port *p, struct udp_packet *packets, unsigned int n)
+{
+	unsigned int taken = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		if (p->config.front->take(p->config.owner, &packets[i]))
+			packets[taken++] = packets[i];
+	return taken;
+}
+
+void datagram_port_send(struct datagram_port *p, const struct udp_packet *packet)
+{
+	datagram_pass_up(p, packet, 1);
+}
+
 static void arrival_on_ready(struct watch *w, uint32_t ready)
 {
 	struct datagram_arrival *a = container_of(w, struct datagram_arrival, watch);
@@ -438,9 +456,12 @@ static void arrival_on_ready(struct watch *w, uint32_t ready)
 		sock_take_error(a->fd);
 	for (int turn = 0; turn < BATCHES_PER_EVENT; turn++) {
 		int n = udp_recv_batch(a->fd, a->port->batch, packets);
+		unsigned int taken = n > 0 ? (unsigned int)n : 0;
 
-		if (n > 0)
-			datagram_pass_up(a->port, packets, (unsigned int)n);
+		if (a->port->config.front)
+			taken = front_take(a->port, packets, taken);
+		if (taken)
+			datagram_pass_up(a->port, packets, taken);
 		if (n < UDP_BATCH)
 			return;
 	}
@@ -476,6 +497,10 @@ static int arrival_open(struct datagram_port *p, int index)
 	a->watch.on_ready = arrival_on_ready;
 	if (a->fd < 0)
 		return 0;
+	if (p->config.front) {
+		r = sock_local(a->fd, &a->address);
+		return r < 0 ? r : loop_watch_level(p->loop, &a->watch, a->fd, false);
+	}
 	if (p->config.reply_fd[index] < 0 || p->config.icmp_fd[index] < 0)
 		return -EINVAL;
 	r = udp_adopt_listener(a->fd, index ? 6 : 4);
@@ -499,7 +524,7 @@ int datagram_port_new(struct loop *loop, const struct datagram_config *config,
 	p->config = *config;
 	fill_defaults(&p->config);
 	datagram_table_init(&p->table, &p->config.limits);
-	p->batch = udp_batch_new();
+	p->batch = config->batch ? config->batch : udp_batch_new();
 	if (!p->batch)
 		r = -ENOMEM;
 	for (int i = 0; i < 2 && !r; i++)
@@ -511,7 +536,8 @@ int datagram_port_new(struct loop *loop, const struct datagram_config *config,
 	for (int i = 0; i < 2; i++) /* the descriptors stay the caller's */
 		if (p->arrival[i].fd >= 0 && p->arrival[i].port)
 			loop_unwatch(loop, &p->arrival[i].watch, p->arrival[i].fd);
-	udp_batch_free(p->batch);
+	if (p->batch != config->batch)
+		udp_batch_free(p->batch);
 	free(p);
 	return r;
 }
@@ -524,6 +550,11 @@ static void close_if_open(int fd)
 
 void datagram_port_free(struct datagram_port *p)
 {
+	datagram_port_end(p, WHY_SHUTDOWN);
+}
+
+void datagram_port_end(struct datagram_port *p, enum why why)
+{
 	struct map_node *n;
 
 	if (!p)
@@ -532,7 +563,7 @@ void datagram_port_free(struct datagram_port *p)
 		struct datagram_entry *e = map_entry(n, struct datagram_entry, node);
 
 		/* What had ended in all but time has its own reason. */
-		entry_end(p, e, e->report.why == WHY_IDLE ? WHY_SHUTDOWN : e->report.why);
+		entry_end(p, e, e->report.why == WHY_IDLE ? why : e->report.why);
 	}
 	datagram_table_done(&p->table);
 	for (int i = 0; i < 2; i++) {
@@ -541,7 +572,8 @@ void datagram_port_free(struct datagram_port *p)
 		close_if_open(p->config.reply_fd[i]);
 		close_if_open(p->config.icmp_fd[i]);
 	}
-	udp_batch_free(p->batch);
+	if (p->batch != p->config.batch)
+		udp_batch_free(p->batch);
 	free(p);
 }
 

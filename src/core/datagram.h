@@ -60,6 +60,25 @@ struct datagram_ops {
 	void (*ended)(void *owner, const struct datagram_report *report);
 };
 
+struct udp_batch;
+struct udp_packet;
+
+/**
+ * struct datagram_front - how a port meets clients who address it, instead of being intercepted
+ * @take:	a datagram from a client: sets its @to, and its @payload to what is to go there; may
+ *		change its @from.  False: it is not to be passed on (now)
+ * @head:	what stands in front of a reply from @from; at most DATAGRAM_HEAD_CAP bytes.
+ *		Return: its bytes
+ *
+ * Replies leave through the socket on which the client's datagrams arrive; of errors it hears
+ * nothing.
+ */
+#define DATAGRAM_HEAD_CAP 22
+struct datagram_front {
+	bool (*take)(void *owner, struct udp_packet *packet);
+	size_t (*head)(void *owner, const struct addr *from, uint8_t out[static DATAGRAM_HEAD_CAP]);
+};
+
 /**
  * struct datagram_config - one arrival point of intercepted datagrams
  * @listen_fd:	transparent sockets (udp_listen(), struct netns_sockets), IPv4 and IPv6
@@ -68,8 +87,11 @@ struct datagram_ops {
  * @listener, @name: for the facts, for reports
  * @inside:	the clients live in another network namespace, in which no socket can be made
  * @mark:	SO_MARK of sockets towards servers, 0: none
+ * @front:	NULL: clients are intercepted
+ * @batch:	the thread's; NULL: the port has one of its own
  *
- * -1 where there is no such descriptor; a listening one needs both of its raw ones.  Limits
+ * -1 where there is no such descriptor; a listening one needs both of its raw ones, unless there
+ * is a front: then it is from udp_relay().  Limits
  * and times that are 0 take their defaults.
  */
 struct datagram_config {
@@ -78,6 +100,8 @@ struct datagram_config {
 	const char *name;
 	bool inside;
 	uint32_t mark;
+	const struct datagram_front *front;
+	struct udp_batch *batch;
 	struct datagram_limits {
 		uint32_t sessions;	      /* in total: 16384 */
 		uint32_t sessions_per_client; /* of one ip: 4096 */
@@ -117,8 +141,12 @@ struct datagram_port;
 int datagram_port_new(struct loop *loop, const struct datagram_config *config,
 		      struct datagram_port **ret);
 
-/* End all entries (those in use with WHY_SHUTDOWN), close all descriptors. */
-void datagram_port_free(struct datagram_port *p);
+/* End all entries (those in use with @why), close all descriptors. */
+void datagram_port_end(struct datagram_port *p, enum why why);
+void datagram_port_free(struct datagram_port *p); /* the same with WHY_SHUTDOWN */
+
+/* Pass on what the front has kept: its @from, @to and @payload are as after take(). */
+void datagram_port_send(struct datagram_port *p, const struct udp_packet *packet);
 
 const struct datagram_stats *datagram_port_stats(const struct datagram_port *p);
 

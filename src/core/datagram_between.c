@@ -91,7 +91,7 @@ static int between_open(struct datagram_port *p, struct datagram_entry *e)
 bool datagram_between_use(struct datagram_port *p, struct datagram_entry *e,
 			  const struct udp_packet *packet)
 {
-	if (!addr_eq(&packet->from, &e->report.target))
+	if (p->config.front || !addr_eq(&packet->from, &e->report.target))
 		return false;
 	if (e->between)
 		return true;

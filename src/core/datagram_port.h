@@ -41,12 +41,14 @@ void datagram_entry_expect(struct datagram_port *p, struct datagram_entry *e, en
 
 /**
  * datagram_upstream_get() - the socket that @plan asks for, or the next lesser one
- * @ret:	which it became; s->upstream[*ret] is open
+ * @family:	of the server; of another than the client's only the host's own address can be had
+ * @ret_source:	which it became
  *
  * Return: 0, or -errno: there is none, or none that a strict plan allows.
  */
 int datagram_upstream_get(struct datagram_port *p, struct datagram_session *s,
-			  const struct plan *plan, enum source *ret);
+			  uint8_t family, const struct plan *plan, enum source *ret_source,
+			  struct datagram_upstream **ret);
 
 /* Tell the client of @u about one error. */
 void datagram_upstream_relay_error(struct datagram_port *p, struct datagram_upstream *u,

@@ -126,7 +126,7 @@ int datagram_session_new(struct datagram_table *t, const struct addr *client,
 	list_add_tail(&t->by_use, &s->by_use);
 	list_add_tail(&c->by_use, &s->by_use_ip);
 	list_init(&s->entries);
-	for (int i = 0; i < DATAGRAM_SOURCES; i++) {
+	for (int i = 0; i < DATAGRAM_UPSTREAMS; i++) {
 		s->upstream[i].session = s;
 		s->upstream[i].fd = -1;
 	}

@@ -9,6 +9,7 @@
 /* Who is talking to whom; for datagram.c.  Nothing here knows sockets. */
 
 #define DATAGRAM_SOURCES 3 /* enum source */
+#define DATAGRAM_UPSTREAMS (DATAGRAM_SOURCES + 1)
 
 struct datagram_client; /* how many sessions one ip has */
 
@@ -27,7 +28,8 @@ struct datagram_upstream {
  * @by_use, @by_use_ip: among all sessions and among those of its ip, the longest unused first
  * @used_ms:	when a datagram last passed, on the loop's clock
  * @client_ip:	counts for the limit of one ip
- * @upstream:	by enum source; almost always only one is made
+ * @upstream:	by enum source, and one for servers of the other family; almost always only one is
+ *		made
  */
 struct datagram_session {
 	struct map_node node;
@@ -38,7 +40,7 @@ struct datagram_session {
 	struct addr client;
 	struct list entries;
 	uint32_t n_entries;
-	struct datagram_upstream upstream[DATAGRAM_SOURCES];
+	struct datagram_upstream upstream[DATAGRAM_UPSTREAMS];
 };
 
 /**

@@ -52,7 +52,7 @@ void datagram_upstream_relay_errors(struct datagram_port *p, struct datagram_ups
 		datagram_upstream_relay_error(p, u, &error);
 }
 
-/* Replies on their way to one client through the raw socket. */
+/* Replies on their way to one client. */
 struct replies {
 	const struct udp_packet *list[UDP_BATCH];
 	struct datagram_entry *entries[UDP_BATCH];
@@ -71,13 +71,34 @@ static void drop_down(struct datagram_port *p, struct datagram_entry *e)
 	p->stats.down_dropped++;
 }
 
+/* To a client who has addressed us, from the socket that it knows. */
+static int front_reply(struct datagram_port *p, const struct datagram_session *s,
+		       const struct udp_packet *const *list, unsigned int n)
+{
+	int fd = p->config.listen_fd[datagram_family_index(&s->client)];
+	uint8_t heads[UDP_BATCH][DATAGRAM_HEAD_CAP];
+	const struct udp_packet *out[UDP_BATCH];
+	struct udp_packet packets[UDP_BATCH];
+
+	for (unsigned int i = 0; i < n; i++) {
+		size_t bytes = p->config.front->head(p->config.owner, &list[i]->from, heads[i]);
+
+		packets[i] = *list[i];
+		packets[i].from = (struct addr){ 0 };
+		packets[i].head = span_of(heads[i], bytes);
+		out[i] = &packets[i];
+	}
+	return udp_send_batch(fd, out, n);
+}
+
 static void replies_send(struct datagram_port *p, const struct datagram_session *s,
 			 struct replies *r)
 {
 	int fd = p->config.reply_fd[datagram_family_index(&s->client)];
 
 	for (unsigned int i = 0; i < r->n;) {
-		int sent = udp_reply_batch(fd, r->list + i, r->n - i);
+		int sent = p->config.front ? front_reply(p, s, r->list + i, r->n - i)
+					   : udp_reply_batch(fd, r->list + i, r->n - i);
 
 		if (sent < 0)
 			drop_down(p, r->entries[i++]);
@@ -192,7 +213,8 @@ static void upstream_on_ready(struct watch *w, uint32_t ready)
 	}
 }
 
-static int upstream_open(struct datagram_port *p, struct datagram_upstream *u, enum source source)
+static int upstream_open(struct datagram_port *p, struct datagram_upstream *u, uint8_t family,
+			 enum source source)
 {
 	const struct addr *client = &u->session->client;
 	int r;
@@ -201,7 +223,7 @@ static int upstream_open(struct datagram_port *p, struct datagram_upstream *u, e
 	if (source == SOURCE_KEEP && sock_ip_is_local(client))
 		return -EADDRINUSE;
 	u->watch.on_ready = upstream_on_ready;
-	u->fd = udp_upstream(client->family, source == SOURCE_OWN ? NULL : client,
+	u->fd = udp_upstream(family, source == SOURCE_OWN ? NULL : client,
 			     source == SOURCE_KEEP, p->config.mark);
 	if (u->fd < 0) {
 		r = u->fd;
@@ -214,18 +236,25 @@ static int upstream_open(struct datagram_port *p, struct datagram_upstream *u, e
 	return r;
 }
 
-/* The socket that @plan asks for, or the next lesser one.  Return: 0, or -errno. */
-int datagram_upstream_get(struct datagram_port *p, struct datagram_session *s,
-			  const struct plan *plan, enum source *ret)
+int datagram_upstream_get(struct datagram_port *p, struct datagram_session *s, uint8_t family,
+			  const struct plan *plan, enum source *ret_source,
+			  struct datagram_upstream **ret)
 {
+	bool foreign = family != s->client.family;
 	enum source source = plan->source;
 
+	if (foreign && plan->strict && source != SOURCE_OWN)
+		return -EADDRNOTAVAIL;
+	if (foreign)
+		source = SOURCE_OWN;
 	for (;;) {
-		int r = s->upstream[source].fd < 0 ? upstream_open(p, &s->upstream[source], source)
-						   : 0;
+		struct datagram_upstream *u = &s->upstream[foreign ? DATAGRAM_SOURCES : source];
+		int r = u->fd < 0 ? upstream_open(p, u, family, source) : 0;
 
-		if (!r)
-			*ret = source;
+		if (!r) {
+			*ret_source = source;
+			*ret = u;
+		}
 		if (!r || source == SOURCE_OWN || plan->strict)
 			return r;
 		source = source == SOURCE_KEEP ? SOURCE_KEEP_ADDRESS : SOURCE_OWN;

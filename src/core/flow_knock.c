@@ -89,13 +89,13 @@ void flow_knock_accepted(struct knock *k, int fd)
 		flow_client_came(f);
 }
 
-enum answer {
+enum knock_answer {
 	ANSWER_NOTHING,
 	ANSWER_REFUSED,
 	ANSWER_UNREACHABLE,
 };
 
-static enum answer answer_of(enum why why)
+static enum knock_answer answer_of(enum why why)
 {
 	switch (why) {
 	case WHY_SERVER_UNREACHABLE:

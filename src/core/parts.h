@@ -11,8 +11,11 @@
  * filters in filter.h.
  */
 
+struct answer;
+struct datagram_ops;
 struct flow;
 struct learner;
+struct lookup;
 struct worker;
 
 enum learn_result {
@@ -123,15 +126,25 @@ struct interceptor {
 	const void *conf;
 };
 
-/* The parts that flows are made of unless policy says otherwise.  @name_dialer, for targets that
- * are names, may be NULL: they then cannot be dialled; @http, for clients of an HTTP proxy, may be
- * NULL: they then can only CONNECT. */
+/**
+ * struct parts - what flows are made of unless policy says otherwise
+ * @name_dialer: for targets that are names, and served flows; NULL: they cannot be dialled
+ * @http:	for clients of an HTTP proxy; NULL: they can only CONNECT
+ * @associate:	for clients of SOCKS that want to send datagrams; NULL: they cannot
+ * @ask:	for addresses of a name, family 4 or 6 (lookup.h): true with @ret, or false, and @l
+ *		will hear.  NULL: nobody knows any
+ * @datagrams:	decides about datagrams of flows, and hears of them; its owner is their worker
+ */
 struct parts {
 	const struct stream_ops *socket;
 	const struct dialer_ops *dialer;
 	const struct dialer_ops *name_dialer;
 	const struct proto_ops *proto;
 	const struct proto_ops *http;
+	const struct proto_ops *associate;
+	bool (*ask)(struct worker *w, const char *name, uint8_t family, struct lookup *l,
+		    struct answer *ret);
+	const struct datagram_ops *datagrams;
 };
 
 #endif

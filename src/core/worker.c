@@ -19,6 +19,7 @@
 #include "core/worker.h"
 #include "sys/log.h"
 #include "sys/nfqueue.h"
+#include "sys/udp.h"
 #include "sys/sock.h"
 
 /* Connections accepted before other events get a turn. */
@@ -315,6 +316,13 @@ void worker_drain(struct worker *w)
 	loop_wake(&w->loop);
 }
 
+struct udp_batch *worker_udp_batch(struct worker *w)
+{
+	if (!w->udp_batch)
+		w->udp_batch = udp_batch_new();
+	return w->udp_batch;
+}
+
 void worker_done(struct worker *w)
 {
 	struct handover *h, *next;
@@ -339,4 +347,5 @@ void worker_done(struct worker *w)
 	free(w->listeners);
 	free(w->knocks);
 	nfqueue_batch_free(w->knock_batch);
+	udp_batch_free(w->udp_batch);
 }

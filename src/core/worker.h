@@ -22,6 +22,7 @@ struct nfqueue_batch;
 struct own_ends;
 struct realm;
 struct socket_maker;
+struct udp_batch;
 struct worker;
 
 /**
@@ -115,6 +116,7 @@ struct worker_listener {
  * @record:	the observer's own
  * @dialer_state: the name dialer's own
  * @proto_state: the own of the proto for clients of an HTTP proxy
+ * @udp_batch:	lent to datagrams of flows, see worker_udp_batch()
  * @logins:	login requests that have been answered (login.c, under its lock)
  */
 struct worker {
@@ -130,6 +132,7 @@ struct worker {
 	struct worker_listener *listeners;
 	struct worker_knocks *knocks;
 	struct nfqueue_batch *knock_batch;
+	struct udp_batch *udp_batch;
 	bool accepting, draining;
 	struct timer accept_timer;
 	atomic_bool drain_asked;
@@ -155,6 +158,9 @@ struct worker *worker_pick(struct worker *w);
 
 /* From any thread: @w is to begin the flow of @k (@fd < 0), or to give its flow the client @fd. */
 void worker_carry(struct worker *w, struct knock *k, int fd);
+
+/* Room for datagrams, made when first asked for.  NULL: no memory. */
+struct udp_batch *worker_udp_batch(struct worker *w);
 
 /* Take no client for a moment. */
 void worker_pause(struct worker *w);

@@ -35,7 +35,7 @@ struct datagrams {
 
 static void decide(void *owner, struct facts *facts, struct span first, struct decision *ret)
 {
-	struct owned_port *p = owner;
+	struct worker *w = owner;
 	struct dns_message m;
 	bool dns = facts->target.port == PORT_DNS;
 
@@ -43,24 +43,24 @@ static void decide(void *owner, struct facts *facts, struct span first, struct d
 		dns = dns_parse(first, &m) == CODEC_DONE;
 	if (dns)
 		facts->protocol = PROTOCOL_DNS;
-	policy_decide(p->worker->realm->snapshot->policy, facts, ret);
+	policy_decide(w->realm->snapshot->policy, facts, ret);
 	/* a name asked about is not the name of the server: rules do not see it */
-	if (dns)
+	if (dns && !facts->host)
 		facts->host = text_dup(span_str(m.name));
-	flow_record_datagram_decided(p->worker, facts, ret->verdict);
+	flow_record_datagram_decided(w, facts, ret->verdict);
 }
 
 static void ended(void *owner, const struct datagram_report *report)
 {
-	struct owned_port *p = owner;
-	struct realm *realm = p->worker->realm;
+	struct worker *w = owner;
+	struct realm *realm = w->realm;
 
-	flow_record_datagram(p->worker, report,
+	flow_record_datagram(w, report,
 			     atomic_fetch_add_explicit(&realm->next_flow_id, 1,
 						       memory_order_relaxed));
 }
 
-static const struct datagram_ops ops = { .decide = decide, .ended = ended };
+const struct datagram_ops datagrams_ops = { .decide = decide, .ended = ended };
 
 struct datagrams *datagrams_new(void)
 {
@@ -137,8 +137,8 @@ size_t datagrams_count(const struct datagrams *d)
 
 static void config_fill(struct owned_port *p, const struct snapshot *s)
 {
-	p->config.ops = &ops;
-	p->config.owner = p;
+	p->config.ops = &datagrams_ops;
+	p->config.owner = p->worker;
 	p->config.limits.sessions = s->limits.sessions;
 	p->config.limits.sessions_per_client = s->limits.sessions_per_client;
 	p->config.idle.other_ms = s->timeouts.udp_ms;

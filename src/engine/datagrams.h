@@ -5,9 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/datagram.h"
 #include "core/worker.h"
 
 struct datagrams;
+
+/* Policy and records for datagrams; the owner is the worker that carries them. */
+extern const struct datagram_ops datagrams_ops;
+
 struct netns_sockets;
 
 /* The datagram ports of an engine; none yet.  NULL: no memory. */

@@ -4,9 +4,12 @@
  */
 #include "dial/direct.h"
 #include "dial/eyeballs.h"
+#include "dial/resolve.h"
+#include "engine/datagrams.h"
 #include "engine/registry.h"
 #include "learn/learn.h"
 #include "proto/http.h"
+#include "proto/associate.h"
 #include "proto/raw.h"
 #include "stream/tcp.h"
 
@@ -18,6 +21,9 @@ struct parts registry_parts(void)
 		.name_dialer = &eyeballs_dialer_ops,
 		.proto = &raw_proto_ops,
 		.http = &http_forward_proto_ops,
+		.associate = &associate_proto_ops,
+		.ask = resolve_ask,
+		.datagrams = &datagrams_ops,
 	};
 }
 

@@ -21,6 +21,7 @@
 #include "core/flow.h"
 #include "core/listener.h"
 #include "core/users.h"
+#include "core/worker.h"
 #include "learn/learn.h"
 #include "sys/sock.h"
 
@@ -223,6 +224,14 @@ static int note_target(struct flow *f, const struct socks_request *req)
 static enum learn_result take_request(struct flow *f, const struct socks_conf *conf,
 				      const struct socks_request *req)
 {
+	const struct proto_ops *associate = f->worker->realm->parts.associate;
+
+	if (req->command == SOCKS_UDP_ASSOCIATE && req->version == SOCKS5_VERSION && associate) {
+		f->facts.target = req->address;
+		flow_consume(f, req->bytes);
+		flow_serve(f, associate);
+		return LEARN_DONE;
+	}
 	if (req->command != SOCKS_CONNECT)
 		return refuse_request(f, req, SOCKS_BAD_COMMAND, WHY_GREETING);
 	if (!*req->name && (addr_is_unspecified(&req->address) || !req->address.port))

@@ -21,6 +21,7 @@
 #define QUOTED_BYTES 2048
 /* For bursts of new clients; the kernel counts about 800 bytes for a small datagram. */
 #define LISTEN_QUEUE_BYTES (4 << 20)
+#define RELAY_QUEUE_BYTES (512 << 10) /* of one client */
 
 /* Errors have a place of their own: they are read while received packets are still in use. */
 struct udp_batch {
@@ -117,6 +118,21 @@ int udp_listen(const struct addr *a, bool transparent, uint32_t mark)
 	if (!r)
 		r = udp_adopt_listener(fd, a->family);
 	if (!r)
+		r = bind_to(fd, a);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int udp_relay(const struct addr *a, uint32_t mark)
+{
+	_cleanup_close_ int fd = udp_socket(a->family);
+	int r = 0;
+
+	if (fd < 0)
+		return fd;
+	set_int(fd, SOL_SOCKET, SO_RCVBUF, RELAY_QUEUE_BYTES);
+	if (mark)
+		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
+	if (!r || r == -EPERM)
 		r = bind_to(fd, a);
 	return r < 0 ? r : TAKE_FD(fd);
 }
@@ -276,7 +292,7 @@ struct udp_packet udp_packet_segment(const struct udp_packet *p, size_t i)
 int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int n)
 {
 	struct mmsghdr m[UDP_BATCH];
-	struct iovec iov[UDP_BATCH];
+	struct iovec iov[UDP_BATCH][2];
 	union sockaddr_any to[UDP_BATCH];
 	union control control[UDP_BATCH];
 	int r;
@@ -284,11 +300,11 @@ int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int
 	for (unsigned int i = 0; i < n; i++) {
 		const struct udp_packet *p = packets[i];
 
-		iov[i] = (struct iovec){ .iov_base = (void *)p->payload.data,
-					 .iov_len = p->payload.len };
+		iov[i][0] = (struct iovec){ (void *)p->head.data, p->head.len };
+		iov[i][1] = (struct iovec){ (void *)p->payload.data, p->payload.len };
 		m[i].msg_hdr = (struct msghdr){
-			.msg_iov = &iov[i],
-			.msg_iovlen = 1,
+			.msg_iov = &iov[i][!p->head.len],
+			.msg_iovlen = p->head.len ? 2 : 1,
 		};
 		if (p->to.family) {
 			m[i].msg_hdr.msg_name = &to[i];

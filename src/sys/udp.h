@@ -25,12 +25,14 @@
  *		socket: not set; to be sent: where to
  * @payload:	may be empty.  Received: valid until the batch is next used
  * @tos:	DSCP and ECN: IPv4 TOS, IPv6 traffic class
+ * @head:	to be sent in front of the payload, in the same datagram
  * @segment_bytes: the payload is a train of datagrams of this size, of which the last may be
  *		smaller (GRO); 0: it is one
  */
 struct udp_packet {
 	struct addr from, to;
 	struct span payload;
+	struct span head;
 	uint8_t tos;
 	uint16_t segment_bytes;
 };
@@ -74,6 +76,9 @@ int udp_adopt_listener(int fd, uint8_t family);
  * foreign @source is not permitted, or another -errno.
  */
 int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint32_t mark);
+
+/* An ordinary socket, bound to exactly @a: for clients who address it.  Trains come apart. */
+int udp_relay(const struct addr *a, uint32_t mark);
 
 /**
  * udp_between() - a connected socket that speaks to @to as if it were @from

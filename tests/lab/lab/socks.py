@@ -166,3 +166,40 @@ class Socks:
             self.keeper.stop()
         for s in self.servers:
             s.close()
+
+
+class Association:
+    """A client's UDP ASSOCIATE: the connection, the address it was told, and a socket."""
+
+    def __init__(self, socks, family=4, announce=("0.0.0.0", 0), source=None):
+        self.socks, self.family = socks, family
+        self.udp = socks.lab.udp(socks.lab.client, family,
+                                 source or CLIENT["routed"][family])
+        if announce == "own":
+            announce = self.udp.getsockname()[:2]
+        self.tcp, self.reply = socks.ask5(*announce, ASSOCIATE, family)
+        self.relay = self.reply.address
+
+    def send(self, data, host, port, fragment=0, udp=None):
+        (udp or self.udp).sendto(bytes([0, 0, fragment]) + address(host, port) + data, self.relay)
+
+    def receive(self, udp=None):
+        """(data, who sent it), as the header says."""
+        data, sender = (udp or self.udp).recvfrom(1 << 16)
+        assert sender[:2] == self.relay and data[:3] == b"\0\0\0"
+        family, n = {1: (socket.AF_INET, 4), 4: (socket.AF_INET6, 16)}[data[3]]
+        port, = struct.unpack("!H", data[4 + n:6 + n])
+        return data[6 + n:], (socket.inet_ntop(family, data[4:4 + n]), port)
+
+    def asks(self, server, data=b"question"):
+        """Send to a server's socket, which answers; the address it saw."""
+        host, port = server.getsockname()[:2]
+        self.send(data, host, port)
+        return self.answered(server, data)
+
+    def answered(self, server, data=b"question"):
+        got, seen = server.recvfrom(1 << 16)
+        assert got == data
+        server.sendto(b"answer to " + data, seen)
+        assert self.receive() == (b"answer to " + data, server.getsockname()[:2])
+        return seen[:2]
