@@ -168,6 +168,8 @@ CLIENTS = {
                              f"https://{PROXY[4]}:{PORT}"),
     "node": ["node", "-e", NODE],
     "requests-socks5": proxied("socks5"),
+    "curl-proxy": curl("--proxy", f"http://{PROXY[4]}:{PORT}"),
+    "requests-http": proxied("http"),
 }
 
 
