@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/addr.h"
 #include "base/span.h"
 #include "codec/codec.h"
 
@@ -58,6 +59,75 @@ enum codec_result dns_parse(struct span in, struct dns_message *ret);
  * leads further back, and there are no loops.
  */
 enum codec_result dns_name_parse(struct span in, size_t *at, char ret[static DNS_NAME_CAP]);
+
+enum dns_type {
+	DNS_TYPE_A = 1,
+	DNS_TYPE_CNAME = 5,
+	DNS_TYPE_AAAA = 28,
+	DNS_TYPE_OPT = 41,
+	DNS_TYPE_IXFR = 251,
+	DNS_TYPE_AXFR = 252,
+};
+
+enum dns_rcode {
+	DNS_NOERROR,
+	DNS_FORMERR,
+	DNS_SERVFAIL,
+	DNS_NXDOMAIN,
+	DNS_NOTIMP,
+	DNS_REFUSED,
+};
+
+/**
+ * struct dns_record - one resource record (RFC 1035 section 4.1.3)
+ * @name:	its owner, as in struct dns_message
+ * @data_at:	where @data starts in the message, for names in it
+ */
+struct dns_record {
+	char name[DNS_NAME_CAP];
+	uint16_t type;
+	uint16_t class;
+	uint32_t ttl_s;
+	size_t data_at;
+	struct span data;
+};
+
+/* One record of the message @in, at @at, which is moved behind it on CODEC_DONE. */
+enum codec_result dns_record_parse(struct span in, size_t *at, struct dns_record *ret);
+
+/* Of one answer; what is more is left out. */
+#define DNS_ADDRESSES_MAX 64
+
+/**
+ * dns_addresses() - addresses that an answer gives for the name of its question
+ * @m:		of @in
+ * @ret_ttl_s:	how long the least durable record on the way to them is valid
+ *
+ * Behind aliases (CNAME), in whatever order they stand; at most 16, and among the first 256
+ * records.  Return: how many; their ports are 0.
+ */
+size_t dns_addresses(struct span in, const struct dns_message *m,
+		     struct addr ret[static DNS_ADDRESSES_MAX], uint32_t *ret_ttl_s);
+
+/* The datagram that the sender of a query takes (RFC 6891 section 6.2.3); 0: it has no OPT. */
+uint16_t dns_edns_bytes(struct span in, const struct dns_message *m);
+
+#define DNS_EMPTY_CAP 512
+
+/**
+ * dns_empty_answer() - an answer to a query without any records but OPT, where the query has it
+ * @query:	of which dns_parse() said CODEC_DONE, or at least the header is there
+ * @question_bytes: how much of it is header and question
+ * @opt:	the query has OPT
+ *
+ * Return: bytes written.
+ */
+size_t dns_empty_answer(struct span query, size_t question_bytes, enum dns_rcode rcode,
+			bool truncated, bool opt, uint8_t dst[static DNS_EMPTY_CAP]);
+
+/* Words of the IANA registry; NULL: no word here. */
+const char *dns_type_name(uint16_t type);
+const char *dns_rcode_name(uint8_t rcode);
 
 /* @answer is a response to @query: same id, opcode and question (RFC 5452 section 9.1). */
 bool dns_answers(const struct dns_message *answer, const struct dns_message *query);

@@ -61,6 +61,26 @@ void json_close(struct json *j)
 	j->depth--;
 }
 
+void json_list_open(struct json *j, const char *key)
+{
+	json_key(j, key);
+	json_raw(j, "[", 1);
+	j->comma = false;
+}
+
+void json_item_open(struct json *j)
+{
+	json_raw(j, j->comma ? ",{" : "{", j->comma ? 2 : 1);
+	j->comma = false;
+	j->depth++;
+}
+
+void json_list_close(struct json *j)
+{
+	json_raw(j, "]", 1);
+	j->comma = true;
+}
+
 static bool is_tail(struct span s, size_t i)
 {
 	return i < s.len && (s.data[i] & 0xc0) == 0x80;

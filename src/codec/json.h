@@ -30,6 +30,11 @@ void json_init(struct json *j, char *dst, size_t cap_bytes);
 void json_open(struct json *j, const char *key);
 void json_close(struct json *j);
 
+/* Start a list of objects under @key, and an object in it, to be closed by json_close(). */
+void json_list_open(struct json *j, const char *key);
+void json_item_open(struct json *j);
+void json_list_close(struct json *j);
+
 /**
  * json_str() - a string from outside
  *

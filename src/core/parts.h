@@ -145,6 +145,7 @@ struct parts {
 	bool (*ask)(struct worker *w, const char *name, uint8_t family, struct lookup *l,
 		    struct answer *ret);
 	const struct datagram_ops *datagrams;
+	const struct proto_ops *dns;
 };
 
 #endif

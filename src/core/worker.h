@@ -16,6 +16,8 @@
 #include "core/stats.h"
 #include "loop/loop.h"
 
+struct dns_desk;
+struct dns_report;
 struct flow;
 struct http_exchange;
 struct nfqueue_batch;
@@ -35,6 +37,7 @@ struct worker;
  * @end_over:	@end has ended, by FIN or by RST (@end->failed); once for each
  * @closed:	the flow has ended (f->why); its facts and counters are still there, its filters
  *		are not
+ * @dns_answered: a DNS listener is done with a query
  * @listen_failed: @l cannot be listened on, or could not accept; @error is -errno
  * @round:	a round of events is over
  *
@@ -48,6 +51,7 @@ struct observer {
 	void (*exchange)(struct worker *w, const struct flow *f, const struct http_exchange *x);
 	void (*end_over)(struct worker *w, struct flow *f, const struct end *end);
 	void (*closed)(struct worker *w, const struct flow *f);
+	void (*dns_answered)(struct worker *w, const struct dns_report *r);
 	void (*listen_failed)(const struct realm *realm, const struct listener *l, int error);
 	void (*round)(struct worker *w);
 };
@@ -117,6 +121,7 @@ struct worker_listener {
  * @dialer_state: the name dialer's own
  * @proto_state: the own of the proto for clients of an HTTP proxy
  * @udp_batch:	lent to datagrams of flows, see worker_udp_batch()
+ * @dns:	what it has for DNS listeners; NULL: there are none
  * @logins:	login requests that have been answered (login.c, under its lock)
  */
 struct worker {
@@ -141,6 +146,7 @@ struct worker {
 	void *record;
 	void *dialer_state;
 	void *proto_state;
+	struct dns_desk *dns;
 	struct list logins;
 };
 

@@ -49,6 +49,8 @@ const char *listener_mode_name(enum listener_mode m)
 		return "proxy-protocol";
 	case LISTENER_MIXED:
 		return "mixed";
+	case LISTENER_DNS:
+		return "dns";
 	}
 	return "?";
 }
@@ -60,6 +62,7 @@ bool listener_mode_is_explicit(enum listener_mode m)
 	case LISTENER_REDIRECT:
 	case LISTENER_FIXED:
 	case LISTENER_PROXY_PROTOCOL:
+	case LISTENER_DNS:
 		return false;
 	case LISTENER_HTTP:
 	case LISTENER_SOCKS:
@@ -161,18 +164,20 @@ static uint32_t listener_protocols(struct yaml_node *sniff)
 	return mask;
 }
 
-/* Only a transparent socket is told where a datagram was going. */
+/* Only a transparent socket is told where a datagram was going; who asks for names does not need
+ * that. */
 static uint32_t listener_networks(struct yaml_node *network, const struct listener_config *l,
 				  struct diag *d)
 {
 	uint32_t mask = 0;
 
 	if (!network)
-		return 1u << NETWORK_TCP;
+		return 1u << NETWORK_TCP | (l->mode == LISTENER_DNS ? 1u << NETWORK_UDP : 0);
 	for (struct yaml_node *n = yaml_first(network); n; n = yaml_next(network, n)) {
 		mask |= 1u << n->value;
-		if (n->value == NETWORK_UDP && l->mode != LISTENER_TPROXY)
-			diag_add(d, n->at, n->text, "tcp, or this word with mode: tproxy",
+		if (n->value == NETWORK_UDP && l->mode != LISTENER_TPROXY &&
+		    l->mode != LISTENER_DNS)
+			diag_add(d, n->at, n->text, "tcp, or this word with mode: tproxy or dns",
 				 "mode %s is for connections only", listener_mode_name(l->mode));
 	}
 	return mask;
@@ -204,6 +209,17 @@ static void listener_connect(const struct yaml_node *map, struct listener_config
 	l->full_early = n && n->value;
 }
 
+/* What its clients speak is known. */
+static void listener_dns(const struct yaml_node *map, struct listener_config *l, struct diag *d)
+{
+	const struct yaml_node *sniff = yaml_get(map, "sniff");
+
+	l->protocols = 0;
+	if (sniff)
+		diag_add(d, sniff->key->at, "sniff", NULL, "without effect for mode %s",
+			 listener_mode_name(l->mode));
+}
+
 static void listener_users(const struct yaml_node *map, const struct config *c,
 			   struct listener_config *l, struct diag *d)
 {
@@ -232,6 +248,8 @@ static void listener_load(const struct yaml_node *map, size_t number, const stru
 		diag_no_memory(d);
 	l->networks = listener_networks(yaml_get(map, "network"), l, d);
 	l->protocols = listener_protocols(yaml_get(map, "sniff"));
+	if (l->mode == LISTENER_DNS)
+		listener_dns(map, l, d);
 	listener_addresses(yaml_get(map, "address"), l, d);
 	listener_to(map, l, d);
 	listener_connect(map, l, d);

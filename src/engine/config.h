@@ -25,6 +25,7 @@ enum listener_mode {
 	LISTENER_HTTPS,
 	LISTENER_PROXY_PROTOCOL,
 	LISTENER_MIXED,
+	LISTENER_DNS,
 };
 
 /* Does traffic get there by rules of a firewall, and not because clients address it? */

@@ -16,6 +16,7 @@
 #include "core/users.h"
 #include "core/worker.h"
 #include "engine/datagrams.h"
+#include "engine/dns_sockets.h"
 #include "engine/engine.h"
 #include "engine/knocks.h"
 #include "engine/privileges.h"
@@ -49,6 +50,7 @@ struct engine {
 	void (*idle)(void *owner);
 	struct datagrams *datagrams;
 	struct knocks *knocks;
+	struct dns_sockets dns;
 	unsigned int n_workers, n_started, n_inited;
 	atomic_uint n_idle;
 };
@@ -142,17 +144,33 @@ static int open_datagrams(struct engine *e, uint16_t index, const struct addr *a
 	return r;
 }
 
+static int open_dns(struct engine *e, uint16_t index, const struct addr *a, char *error, size_t cap)
+{
+	const char *name = e->config->listeners[index].name;
+	char text[ADDR_TEXT_MAX];
+	int r = dns_sockets_listen(&e->dns, a, index, name, e->config->mark);
+
+	if (r < 0)
+		snprintf(error, cap, "listener '%s': cannot listen on %s by udp: %s", name,
+			 addr_format(a, text), strerror(-r));
+	return is_without_ipv6(a, r) ? 0 : r;
+}
+
 /* All that one listener listens for, on one of its addresses. */
 static int open_address(struct engine *e, uint16_t index, const struct addr *a, char *error,
 			size_t cap)
 {
 	uint32_t networks = e->config->listeners[index].networks;
+	bool dns = e->config->listeners[index].mode == LISTENER_DNS;
 	int r = 0;
+
+	e->dns.wanted |= dns;
 
 	if (networks & 1u << NETWORK_TCP)
 		r = open_listener(e, index, a, error, cap);
 	if (!r && networks & 1u << NETWORK_UDP)
-		r = open_datagrams(e, index, a, error, cap);
+		r = dns ? open_dns(e, index, a, error, cap)
+			: open_datagrams(e, index, a, error, cap);
 	return r;
 }
 
@@ -245,6 +263,18 @@ static size_t count_resolver_sockets(const struct config *c)
 	return 0;
 }
 
+/* What queries to DNS listeners may have open towards servers, one each. */
+static size_t budget_queries(struct engine *e, size_t fds)
+{
+	size_t share = fds / 8 / e->n_workers;
+
+	if (!e->dns.wanted)
+		return 0;
+	if (e->snapshot.limits.lookups > share)
+		e->snapshot.limits.lookups = (uint32_t)share;
+	return e->dns.n + e->snapshot.limits.lookups * e->n_workers;
+}
+
 /* What descriptors allow, shared between flows (two each) and pipes (two each). */
 static void budget_descriptors(struct engine *e)
 {
@@ -258,7 +288,7 @@ static void budget_descriptors(struct engine *e)
 	if (pipes > PIPES_MAX)
 		pipes = PIPES_MAX;
 	e->realm.pipes_per_worker = (unsigned int)pipes;
-	taken += 2 * pipes * e->n_workers + budget_sessions(e, fds);
+	taken += 2 * pipes * e->n_workers + budget_sessions(e, fds) + budget_queries(e, fds);
 	flows = fds > taken + 2 * FLOWS_MIN ? (fds - taken) / 2 : FLOWS_MIN;
 	if (!e->snapshot.limits.flows)
 		e->snapshot.limits.flows = (uint32_t)flows;
@@ -387,6 +417,7 @@ static void *worker_main(void *arg)
 	log_use(e->log);
 	worker_run(w);
 	datagrams_close(e->datagrams, w);
+	dns_desk_close(w);
 	if (atomic_fetch_add(&e->n_idle, 1) + 1 == e->n_workers && e->idle)
 		e->idle(e->realm.owner);
 	return NULL;
@@ -421,6 +452,8 @@ int engine_start(struct engine *e)
 	e->realm.n_workers = e->n_workers;
 	for (unsigned int i = 0; i < e->n_workers && !r; i++)
 		r = datagrams_open(e->datagrams, &e->workers[i]);
+	for (unsigned int i = 0; i < e->n_workers && !r && e->dns.wanted; i++)
+		r = dns_desk_open(&e->workers[i], e->dns.list, e->dns.n);
 	if (r < 0)
 		return r;
 	for (; e->n_started < e->n_workers; e->n_started++) {
@@ -478,14 +511,17 @@ void engine_free(struct engine *e)
 	if (!e)
 		return;
 	engine_stop(e);
-	for (unsigned int i = 0; i < e->realm.n_workers; i++) /* of workers that never ran */
+	for (unsigned int i = 0; i < e->realm.n_workers; i++) { /* of workers that never ran */
 		datagrams_close(e->datagrams, &e->workers[i]);
+		dns_desk_close(&e->workers[i]);
+	}
 	for (unsigned int i = 0; i < e->n_inited; i++)
 		worker_done(&e->workers[i]);
 	for (unsigned int i = 0; i < e->realm.n_listeners; i++)
 		close(e->realm.listeners[i].fd);
 	login_free(e->realm.login);
 	datagrams_free(e->datagrams);
+	dns_sockets_done(&e->dns);
 	knocks_free(e->knocks);
 	record_writer_free(e->writer);
 	if (e->realm.own_ends)

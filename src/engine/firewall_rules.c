@@ -146,6 +146,7 @@ static void print_verdict(const struct firewall_writer *w, const struct firewall
 	case LISTENER_HTTPS:
 	case LISTENER_PROXY_PROTOCOL:
 	case LISTENER_MIXED:
+	case LISTENER_DNS:
 		break;
 	}
 }

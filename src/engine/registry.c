@@ -8,6 +8,7 @@
 #include "engine/datagrams.h"
 #include "engine/registry.h"
 #include "learn/learn.h"
+#include "proto/dns.h"
 #include "proto/http.h"
 #include "proto/associate.h"
 #include "proto/raw.h"
@@ -24,6 +25,7 @@ struct parts registry_parts(void)
 		.associate = &associate_proto_ops,
 		.ask = resolve_ask,
 		.datagrams = &datagrams_ops,
+		.dns = &dns_proto_ops,
 	};
 }
 
@@ -56,6 +58,7 @@ static void add_target(struct listener *l, const struct listener_config *c)
 	case LISTENER_SOCKS:
 	case LISTENER_HTTPS:
 	case LISTENER_MIXED:
+	case LISTENER_DNS:
 		return;
 	}
 }
@@ -79,6 +82,9 @@ static void add_greeting(struct listener *l, const struct listener_config *c)
 	case LISTENER_REDIRECT:
 	case LISTENER_FIXED:
 	case LISTENER_PROXY_PROTOCOL:
+		return;
+	case LISTENER_DNS:
+		add(l, &dns_learner_ops, NULL);
 		return;
 	}
 }

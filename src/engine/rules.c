@@ -179,6 +179,7 @@ static bool names_dialled(const struct config *config, const struct condition *c
 	for (size_t i = 0; i < config->n_listeners; i++)
 		if (asks_listener(c, i) && (config->listeners[i].to_name.name ||
 					    listener_mode_is_explicit(config->listeners[i].mode) ||
+					    config->listeners[i].mode == LISTENER_DNS ||
 					    config->listeners[i].proxy))
 			return true;
 	return false;

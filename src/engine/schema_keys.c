@@ -14,6 +14,7 @@ static const struct schema_word mode_words[] = {
 	{ "https", LISTENER_HTTPS },
 	{ "proxy-protocol", LISTENER_PROXY_PROTOCOL },
 	{ "mixed", LISTENER_MIXED },
+	{ "dns", LISTENER_DNS },
 	{ 0 },
 };
 

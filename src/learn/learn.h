@@ -39,6 +39,9 @@ extern const struct learner_ops tls_accept_learner_ops;
  * 1 << enum protocol. */
 extern const struct learner_ops sniff_learner_ops;
 
+/* A client that asks for names, by TCP. */
+extern const struct learner_ops dns_learner_ops;
+
 /*
  * A client that knows limpid as its HTTP/1 proxy: CONNECT, or requests in absolute form.  To stand
  * behind learners of other explicit protocols: it takes whatever they did not.

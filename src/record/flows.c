@@ -10,13 +10,8 @@
 #include "core/http_exchange.h"
 #include "core/listener.h"
 #include "record/flows.h"
+#include "record/line.h"
 #include "sys/log.h"
-
-#define LINE_BYTES 4096
-/* Every string of a stranger at its longest, each byte escaped as \u00XX. */
-#define JSON_BYTES (34 << 10)
-#define IP_PROTO_TCP 6
-#define IP_PROTO_UDP 17
 
 static const char *source_got_name(enum source_got s)
 {
@@ -31,7 +26,7 @@ static const char *source_got_name(enum source_got s)
 	return "?";
 }
 
-static const char *verdict_word(enum verdict v)
+const char *record_verdict_word(enum verdict v)
 {
 	switch (v) {
 	case VERDICT_ACCEPT:
@@ -62,7 +57,7 @@ static const char *tls_version_name(uint16_t v)
 	}
 }
 
-static uint64_t wall_clock_us(void)
+uint64_t record_now_us(void)
 {
 	struct timespec ts;
 
@@ -70,50 +65,52 @@ static uint64_t wall_clock_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-/* `<time> | LEVEL | client => server:port | `; a name stands for the address it has not yet. */
-static size_t text_start(char *line, enum log_level level, const struct facts *facts)
+size_t record_text_start(char line[static RECORD_LINE_BYTES], enum log_level level,
+			 const struct facts *facts)
 {
 	char from[ADDR_TEXT_MAX], to[ADDR_TEXT_MAX];
-	size_t n = log_prefix(level, line, LINE_BYTES);
+	size_t n = log_prefix(level, line, RECORD_LINE_BYTES);
 
-	n += (size_t)snprintf(line + n, LINE_BYTES - n, "%s => ",
+	n += (size_t)snprintf(line + n, RECORD_LINE_BYTES - n, "%s => ",
 			      addr_format_ip(&facts->client, from));
 	if (facts_lack_address(facts))
-		return n + (size_t)snprintf(line + n, LINE_BYTES - n, "%s:%u | ",
+		return n + (size_t)snprintf(line + n, RECORD_LINE_BYTES - n, "%s:%u | ",
 					    facts->target_name, facts->target.port);
-	return n +
-	       (size_t)snprintf(line + n, LINE_BYTES - n, "%s | ", addr_format(&facts->target, to));
+	return n + (size_t)snprintf(line + n, RECORD_LINE_BYTES - n, "%s | ",
+				    addr_format(&facts->target, to));
 }
 
-static void text_put(const struct flow_recorder *r, const char *line, size_t n)
+void record_text_put(const struct flow_recorder *r, const char *line, size_t n)
 {
-	record_put(r->queue, RECORD_TEXT, span_of(line, n < LINE_BYTES ? n : LINE_BYTES - 1));
+	record_put(r->queue, RECORD_TEXT,
+		   span_of(line, n < RECORD_LINE_BYTES ? n : RECORD_LINE_BYTES - 1));
 }
 
 static void text_decided(const struct flow_recorder *r, const struct flow *f)
 {
-	char line[LINE_BYTES], host[300];
+	char line[RECORD_LINE_BYTES], host[300];
 	const struct facts *facts = &f->facts;
-	size_t n = text_start(line, LOG_INFO, facts);
+	size_t n = record_text_start(line, LOG_INFO, facts);
 
-	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s", verdict_word(f->decision.verdict));
+	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s",
+			      record_verdict_word(f->decision.verdict));
 	if (facts->protocol == PROTOCOL_TLS || facts->protocol == PROTOCOL_HTTP)
 		n += (size_t)snprintf(
 			line + n, sizeof(line) - n, " | %s%s%s", protocol_name(facts->protocol),
 			facts->host ? " " : "",
 			facts->host ? text_escape(span_str(facts->host), host, sizeof(host)) : "");
-	text_put(r, line, n);
+	record_text_put(r, line, n);
 }
 
 static void text_closed(const struct flow_recorder *r, const struct flow *f, enum log_level level)
 {
-	char line[LINE_BYTES];
-	size_t n = text_start(line, level, &f->facts);
+	char line[RECORD_LINE_BYTES];
+	size_t n = record_text_start(line, level, &f->facts);
 
 	n += (size_t)snprintf(line + n, sizeof(line) - n,
 			      "Close %s | %" PRIu64 " bytes up, %" PRIu64 " down", why_word(f->why),
 			      f->up.bytes, f->down.bytes);
-	text_put(r, line, n);
+	record_text_put(r, line, n);
 }
 
 static void decided(struct worker *w, const struct flow *f)
@@ -124,7 +121,7 @@ static void decided(struct worker *w, const struct flow *f)
 		text_decided(r, f);
 }
 
-static void json_ends(struct json *j, const struct addr *client, const struct addr *target,
+void record_json_ends(struct json *j, const struct addr *client, const struct addr *target,
 		      const char *proto, uint8_t ip_proto)
 {
 	char text[ADDR_TEXT_MAX], id[COMMUNITY_ID_CAP];
@@ -236,16 +233,16 @@ static void json_limpid(struct json *j, const struct flow *f)
 
 static void json_flow(const struct flow_recorder *r, const struct flow *f)
 {
-	char line[JSON_BYTES];
+	char line[RECORD_JSON_BYTES];
 	struct json j;
-	uint64_t now_us = wall_clock_us();
+	uint64_t now_us = record_now_us();
 	ssize_t n;
 
 	json_init(&j, line, sizeof(line));
 	json_time(&j, "timestamp", now_us);
 	json_u64(&j, "flow_id", f->id);
 	json_str(&j, "event_type", span_str("flow"));
-	json_ends(&j, &f->facts.client, &f->facts.target, "TCP", IP_PROTO_TCP);
+	record_json_ends(&j, &f->facts.client, &f->facts.target, "TCP", RECORD_IP_TCP);
 	if (f->facts.protocol != PROTOCOL_UNKNOWN)
 		json_str(&j, "app_proto",
 			 span_str(f->facts.protocol == PROTOCOL_OTHER
@@ -312,17 +309,17 @@ static void exchange(struct worker *w, const struct flow *f, const struct http_e
 {
 	const struct flow_recorder *r = w->record;
 	const struct rule *rule = f->decision.rule;
-	char line[JSON_BYTES];
+	char line[RECORD_JSON_BYTES];
 	struct json j;
 	ssize_t n;
 
 	if (!r->json)
 		return;
 	json_init(&j, line, sizeof(line));
-	json_time(&j, "timestamp", wall_clock_us());
+	json_time(&j, "timestamp", record_now_us());
 	json_u64(&j, "flow_id", f->id);
 	json_str(&j, "event_type", span_str("http"));
-	json_ends(&j, &f->facts.client, &f->facts.target, "TCP", IP_PROTO_TCP);
+	record_json_ends(&j, &f->facts.client, &f->facts.target, "TCP", RECORD_IP_TCP);
 	json_request(&j, f, x);
 	json_open(&j, "limpid");
 	json_str(&j, "listener", span_str(f->listener->name));
@@ -346,36 +343,38 @@ const struct observer flow_record_observer = {
 	.decided = decided,
 	.exchange = exchange,
 	.closed = closed,
+	.dns_answered = dns_record_answered,
 };
 
 void flow_record_datagram_decided(struct worker *w, const struct facts *facts, enum verdict verdict)
 {
 	const struct flow_recorder *r = w->record;
-	char line[LINE_BYTES], host[300];
+	char line[RECORD_LINE_BYTES], host[300];
 	size_t n;
 
 	if (!r->text)
 		return;
-	n = text_start(line, LOG_INFO, facts);
+	n = record_text_start(line, LOG_INFO, facts);
 	n += (size_t)snprintf(
-		line + n, sizeof(line) - n, "%s | %s%s%s", verdict_word(verdict),
+		line + n, sizeof(line) - n, "%s | %s%s%s", record_verdict_word(verdict),
 		facts->protocol == PROTOCOL_DNS ? "dns" : "udp", facts->host ? " " : "",
 		facts->host ? text_escape(span_str(facts->host), host, sizeof(host)) : "");
-	text_put(r, line, n);
+	record_text_put(r, line, n);
 }
 
 /* An end that people should know about. */
 static void text_datagram(const struct flow_recorder *r, const struct datagram_report *d)
 {
-	char line[LINE_BYTES];
+	char line[RECORD_LINE_BYTES];
 	size_t n;
 
 	if (d->verdict != VERDICT_ACCEPT || d->why == WHY_IDLE || d->why == WHY_FINISHED ||
 	    d->why == WHY_SHUTDOWN)
 		return;
-	n = text_start(line, LOG_INFO, &(struct facts){ .client = d->client, .target = d->target });
+	n = record_text_start(line, LOG_INFO,
+			      &(struct facts){ .client = d->client, .target = d->target });
 	n += (size_t)snprintf(line + n, sizeof(line) - n, "Close %s", why_word(d->why));
-	text_put(r, line, n);
+	record_text_put(r, line, n);
 }
 
 static void json_datagram_names(struct json *j, const struct datagram_report *d)
@@ -407,8 +406,8 @@ static void json_datagram_limpid(struct json *j, const struct datagram_report *d
 void flow_record_datagram(struct worker *w, const struct datagram_report *d, uint64_t id)
 {
 	const struct flow_recorder *r = w->record;
-	uint64_t now_us = wall_clock_us();
-	char line[JSON_BYTES];
+	uint64_t now_us = record_now_us();
+	char line[RECORD_JSON_BYTES];
 	struct json j;
 	ssize_t n;
 
@@ -420,7 +419,7 @@ void flow_record_datagram(struct worker *w, const struct datagram_report *d, uin
 	json_time(&j, "timestamp", now_us);
 	json_u64(&j, "flow_id", id);
 	json_str(&j, "event_type", span_str("flow"));
-	json_ends(&j, &d->client, &d->target, "UDP", IP_PROTO_UDP);
+	record_json_ends(&j, &d->client, &d->target, "UDP", RECORD_IP_UDP);
 	if (d->protocol != PROTOCOL_UNKNOWN)
 		json_str(&j, "app_proto", span_str(protocol_name(d->protocol)));
 	json_open(&j, "flow");

@@ -191,6 +191,18 @@ int udp_between(const struct addr *from, const struct addr *to, uint32_t mark)
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
+int udp_connected(const struct addr *to, uint32_t mark)
+{
+	_cleanup_close_ int fd = udp_socket(to->family);
+	union sockaddr_any s;
+
+	if (fd < 0)
+		return fd;
+	if (mark)
+		set_int(fd, SOL_SOCKET, SO_MARK, (int)mark); /* or not, as in udp_upstream() */
+	return connect(fd, &s.sa, sockaddr_from_addr(&s, to)) < 0 ? -errno : TAKE_FD(fd);
+}
+
 static void read_control(struct msghdr *m, struct udp_packet *ret)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
@@ -255,9 +267,9 @@ static void put_control(struct msghdr *m, union control *control, int level, int
 		memset(control, 0, sizeof(*control));
 	m->msg_control = control;
 	c = (struct cmsghdr *)(control->data + m->msg_controllen);
-	*c = (struct cmsghdr){
-		.cmsg_len = CMSG_LEN(len_bytes), .cmsg_level = level, .cmsg_type = type
-	};
+	*c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(len_bytes),
+			       .cmsg_level = level,
+			       .cmsg_type = type };
 	memcpy(CMSG_DATA(c), value, len_bytes);
 	m->msg_controllen += CMSG_SPACE(len_bytes);
 }
@@ -287,6 +299,29 @@ struct udp_packet udp_packet_segment(const struct udp_packet *p, size_t i)
 		one.payload.len = p->segment_bytes;
 	one.segment_bytes = 0;
 	return one;
+}
+
+int udp_answer(int fd, const struct udp_packet *p)
+{
+	struct iovec iov = { .iov_base = (void *)p->payload.data, .iov_len = p->payload.len };
+	union sockaddr_any to;
+	union control control;
+	struct msghdr m = { .msg_name = &to,
+			    .msg_namelen = sockaddr_from_addr(&to, &p->to),
+			    .msg_iov = &iov,
+			    .msg_iovlen = 1 };
+	struct in_pktinfo v4 = { 0 };
+	struct in6_pktinfo v6 = { 0 };
+
+	if (p->from.family == 4) {
+		memcpy(&v4.ipi_spec_dst, p->from.ip, sizeof(v4.ipi_spec_dst));
+		put_control(&m, &control, IPPROTO_IP, IP_PKTINFO, &v4, sizeof(v4));
+	} else if (p->from.family == 6) {
+		memcpy(&v6.ipi6_addr, p->from.ip, sizeof(v6.ipi6_addr));
+		v6.ipi6_ifindex = p->from.scope_id;
+		put_control(&m, &control, IPPROTO_IPV6, IPV6_PKTINFO, &v6, sizeof(v6));
+	}
+	return sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int n)

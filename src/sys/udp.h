@@ -89,6 +89,20 @@ int udp_relay(const struct addr *a, uint32_t mark);
 int udp_between(const struct addr *from, const struct addr *to, uint32_t mark);
 
 /**
+ * udp_connected() - a socket that sends to @to and takes datagrams from nobody else
+ *
+ * From a port that the kernel chooses at random.  Errors of the network come with the next call.
+ */
+int udp_connected(const struct addr *to, uint32_t mark);
+
+/**
+ * udp_answer() - send @p->payload to @p->to from the ip of @p->from, one that @fd is bound to
+ *
+ * Return: 0 or -errno.
+ */
+int udp_answer(int fd, const struct udp_packet *p);
+
+/**
  * udp_recv_batch() - read what is there
  *
  * Datagrams of any size arrive whole; trains of them, where the network has kept them together,

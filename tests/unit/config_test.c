@@ -156,6 +156,8 @@ static const struct bad listeners[] = {
 	  "c:1:38: no ip:port: '127.0.0.1'" },
 	{ "listeners: [{ mode: tproxy, address: \"127.0.0.1:0\" }]\n", "c:1:38: no ip:port" },
 	{ "listeners: [{ mode: tproxy, address: [{ a: b }] }]\n", "c:1:39: a mapping is not" },
+	{ "listeners: [{ mode: dns, address: \"1.1.1.1:1\", sniff: tls }]\n",
+	  "c:1:48: without effect for mode dns: 'sniff'" },
 	{ "listeners: [{ mode: redirect, address: \"1.1.1.1:1\", network: [tcp, udp] }]\n",
 	  "c:1:68: mode redirect is for connections only: 'udp'; accepted: tcp, or" },
 	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", network: sctp }]\n",

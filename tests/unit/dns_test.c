@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -190,13 +191,120 @@ static void test_answers(void **state)
 	}
 }
 
+#define NAME "\x03www\x01t\x00"
+#define OWNER "\xc0\x0c"
+#define HEAD(n) "\x12\x34\x81\x80\x00\x01\x00" n "\x00\x00\x00\x00" NAME "\x00\x01\x00\x01"
+#define RR(type, ttl, len) "\x00" type "\x00\x01\x00\x00\x00" ttl "\x00" len
+
+static size_t addresses(const char *data, size_t len, struct addr *ret, uint32_t *ttl_s)
+{
+	struct dns_message m;
+	size_t n;
+
+	assert_int_equal(dns_parse(span_of(data, len), &m), CODEC_DONE);
+	n = dns_addresses(span_of(data, len), &m, ret, ttl_s);
+	for (size_t cut = m.question_end; cut < len; cut++) { /* never more, and no byte beyond */
+		struct addr fewer[DNS_ADDRESSES_MAX];
+		uint32_t ignored_s;
+		uint8_t *copy = malloc(cut);
+
+		memcpy(copy, data, cut);
+		assert_true(dns_addresses(span_of(copy, cut), &m, fewer, &ignored_s) <= n);
+		free(copy);
+	}
+	return n;
+}
+
+static void test_addresses(void **state)
+{
+	struct addr a[DNS_ADDRESSES_MAX];
+	uint32_t ttl_s;
+
+	assert_int_equal(addresses(BYTES(HEAD("\x02") OWNER RR("\x01", "\x3c",
+							       "\x04") "\x01\x02\x03\x04" OWNER
+						 RR("\x1c", "\x1e",
+						    "\x10") "\xfd\x00\x00\x00\x00\x00\x00\x00"
+							    "\x00\x00\x00\x00\x00\x00\x00\x01"),
+				   a, &ttl_s),
+			 2);
+	assert_int_equal(ttl_s, 30);
+	assert_int_equal(a[0].family, 4);
+	assert_memory_equal(a[0].ip, "\x01\x02\x03\x04", 4);
+	assert_int_equal(a[1].family, 6);
+	/* an alias, behind what it leads to; somebody else's address */
+	assert_int_equal(
+		addresses(BYTES(HEAD(
+				  "\x03") "\x01"
+					  "b\x00" RR("\x01", "\x3c", "\x04") "\x01\x02\x03\x04" OWNER
+						  RR("\x05", "\x05",
+						     "\x03") "\x01"
+							     "b\x00"
+							     "\x01"
+							     "c\x00" RR("\x01", "\x01",
+									"\x04") "\x09\x09\x09\x09"),
+			  a, &ttl_s),
+		1);
+	assert_int_equal(ttl_s, 5);
+	assert_memory_equal(a[0].ip, "\x01\x02\x03\x04", 4);
+	/* an alias of itself; a wrong length; fewer records than are claimed */
+	assert_int_equal(addresses(BYTES(HEAD("\x01") OWNER RR("\x05", "\x05", "\x02") OWNER), a,
+				   &ttl_s),
+			 0);
+	assert_int_equal(
+		addresses(BYTES(HEAD("\x01") OWNER RR("\x01", "\x3c", "\x03") "\x01\x02\x03"), a,
+			  &ttl_s),
+		0);
+	assert_int_equal(
+		addresses(BYTES(HEAD("\x09") OWNER RR("\x01", "\x3c", "\x04") "\x01\x02\x03\x04"),
+			  a, &ttl_s),
+		1);
+}
+
+static void test_empty_answer(void **state)
+{
+	static const char query[] =
+		"\x12\x34\x01\x10\x00\x01\x00\x00\x00\x00\x00\x01" NAME "\x00\x01\x00\x01"
+		"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00";
+	struct span in = span_of(query, sizeof(query) - 1);
+	uint8_t answer[DNS_EMPTY_CAP];
+	struct dns_message q, m;
+	size_t n;
+
+	assert_int_equal(dns_parse(in, &q), CODEC_DONE);
+	assert_int_equal(dns_edns_bytes(in, &q), 4096);
+	assert_int_equal(dns_edns_bytes(span_head(in, in.len - 1), &q), 0);
+	n = dns_empty_answer(in, q.question_end, DNS_REFUSED, true, true, answer);
+	assert_int_equal(n, q.question_end + 11);
+	assert_int_equal(dns_parse(span_of(answer, n), &m), CODEC_DONE);
+	assert_true(dns_answers(&m, &q));
+	assert_int_equal(m.rcode, DNS_REFUSED);
+	assert_true(m.truncated);
+	assert_int_equal(m.n_additional, 1);
+	assert_int_equal(dns_edns_bytes(span_of(answer, n), &m), 1232);
+	assert_int_equal(answer[2] & 1, 1); /* RD and CD as in the query */
+	assert_int_equal(answer[3] & 0x10, 0x10);
+	n = dns_empty_answer(in, DNS_HEADER_BYTES, DNS_FORMERR, false, false, answer);
+	assert_int_equal(n, DNS_HEADER_BYTES);
+	assert_int_equal(dns_parse(span_of(answer, n), &m), CODEC_DONE);
+	assert_int_equal(m.n_questions, 0);
+}
+
+static void test_words(void **state)
+{
+	assert_string_equal(dns_type_name(DNS_TYPE_AAAA), "AAAA");
+	assert_null(dns_type_name(65280));
+	assert_string_equal(dns_rcode_name(DNS_NXDOMAIN), "NXDOMAIN");
+	assert_null(dns_rcode_name(15));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_query),	    cmocka_unit_test(test_names),
-		cmocka_unit_test(test_no_question), cmocka_unit_test(test_cut_off),
-		cmocka_unit_test(test_bad),	    cmocka_unit_test(test_compressed),
-		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_query),	     cmocka_unit_test(test_names),
+		cmocka_unit_test(test_no_question),  cmocka_unit_test(test_cut_off),
+		cmocka_unit_test(test_bad),	     cmocka_unit_test(test_compressed),
+		cmocka_unit_test(test_answers),	     cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_empty_answer), cmocka_unit_test(test_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

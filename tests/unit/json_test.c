@@ -25,14 +25,24 @@ static void record_put(struct json *j)
 	json_close(j);
 	json_open(j, "tls");
 	json_str(j, "sni", span_str("a.example"));
+	json_list_open(j, "list");
+	for (int i = 0; i < 2; i++) {
+		json_item_open(j);
+		json_u64(j, "i", i);
+		json_close(j);
+	}
+	json_list_close(j);
+	json_list_open(j, "none");
+	json_list_close(j);
 	json_close(j);
 	json_bool(j, "last", false);
 }
 
-static const char record[] = "{\"timestamp\":\"2026-11-20T23:43:01.123456+0000\","
-			     "\"flow_id\":18446744073709551615,"
-			     "\"flow\":{\"bytes\":0,\"empty\":{},\"ok\":true},"
-			     "\"tls\":{\"sni\":\"a.example\"},\"last\":false}";
+static const char record[] =
+	"{\"timestamp\":\"2026-11-20T23:43:01.123456+0000\","
+	"\"flow_id\":18446744073709551615,"
+	"\"flow\":{\"bytes\":0,\"empty\":{},\"ok\":true},"
+	"\"tls\":{\"sni\":\"a.example\",\"list\":[{\"i\":0},{\"i\":1}],\"none\":[]},\"last\":false}";
 
 /* Too small by any number of bytes: said at the end, and nothing written behind the end. */
 static void test_record(void **state)

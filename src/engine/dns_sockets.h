@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_DNS_SOCKETS_H
+#define ENGINE_DNS_SOCKETS_H
+
+#include <stdbool.h>
+
+#include "base/addr.h"
+#include "proto/dns.h"
+
+/**
+ * struct dns_sockets - the UDP sockets of DNS listeners
+ * @wanted:	there is such a listener, perhaps for TCP only
+ */
+struct dns_sockets {
+	struct dns_socket *list;
+	size_t n;
+	bool wanted;
+};
+
+/* One more, for the listener @index called @name.  Return: 0 or -errno. */
+int dns_sockets_listen(struct dns_sockets *s, const struct addr *a, uint16_t index,
+		       const char *name, uint32_t mark);
+void dns_sockets_done(struct dns_sockets *s);
+
+#endif
