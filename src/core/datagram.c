@@ -180,6 +180,7 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 	p->config.ops->decide(p->config.owner, &facts, udp_packet_segment(first, 0).payload, &d);
 	e->report.protocol = facts.protocol;
 	e->report.host = TAKE_PTR(facts.host);
+	e->report.learnt_name = TAKE_PTR(facts.learnt_name);
 	facts_done(&facts);
 	e->report.rule = d.rule;
 	e->report.verdict = d.final ? d.verdict : VERDICT_DENY;

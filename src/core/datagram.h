@@ -28,7 +28,7 @@ struct datagram_counters {
  * struct datagram_report - how an entry ended
  * @listener:	its name
  * @rule:	that decided, NULL: none
- * @protocol, @host: as the owner's decide() found them
+ * @protocol, @host, @learnt_name: as the owner's decide() found them
  * @source:	which address the server saw
  * @up:		client to server; of a denied or rejected entry: what was not passed on
  * @start_ms:	first datagram, milliseconds since 1970
@@ -39,7 +39,7 @@ struct datagram_report {
 	const char *listener;
 	const struct rule *rule;
 	enum protocol protocol;
-	char *host;
+	char *host, *learnt_name;
 	enum verdict verdict;
 	enum source source;
 	enum why why;
@@ -52,11 +52,13 @@ struct datagram_report {
  * @decide:	a client's first datagram (@first, valid during the call) to a destination.
  *		@facts are settled, and the owner may add to them.  A decision that is not
  *		final counts as deny.  Its rule must live until the entry has ended
+ * @replied:	a datagram of a server, which @client will get; port 53 only.  May be NULL
  * @ended:	once for each entry, and for each datagram refused without one (WHY_LIMIT,
  *		WHY_NO_TARGET; of such, 100 per second: the rest is in struct datagram_stats)
  */
 struct datagram_ops {
 	void (*decide)(void *owner, struct facts *facts, struct span first, struct decision *ret);
+	void (*replied)(void *owner, const struct addr *client, struct span payload);
 	void (*ended)(void *owner, const struct datagram_report *report);
 };
 

@@ -234,5 +234,6 @@ void datagram_entry_free(struct datagram_table *t, struct datagram_entry *e)
 	list_del(&e->link);
 	e->session->n_entries--;
 	free(e->report.host);
+	free(e->report.learnt_name);
 	free(e);
 }

@@ -186,6 +186,9 @@ static void pass_down(struct datagram_port *p, struct datagram_session *s,
 			p->stats.strays++;
 			continue;
 		}
+		if (from->port == DNS_PORT && addr_eq(from, &e->report.target) &&
+		    p->config.ops->replied)
+			p->config.ops->replied(p->config.owner, &s->client, packets[i].payload);
 		packets[i].to = s->client;
 		reply(p, s, &r, e, &packets[i]);
 	}

@@ -50,6 +50,7 @@ void facts_done(struct facts *f)
 {
 	free(f->target_name);
 	free(f->host);
+	free(f->learnt_name);
 	free(f->alpn);
 	free(f->user);
 	proxy_facts_free(f->proxy);

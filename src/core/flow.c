@@ -14,6 +14,7 @@
 
 #include "core/flow.h"
 #include "core/listener.h"
+#include "core/names.h"
 #include "core/users.h"
 #include "core/worker.h"
 #include "sys/sock.h"
@@ -192,6 +193,17 @@ static void narrow(struct flow *f, const struct decision *d)
 	refuse(f, f->phase != PHASE_LEARN);
 }
 
+/* Who names no host has perhaps asked for the target's address by name. */
+static void recall_name(struct flow *f)
+{
+	struct facts *facts = &f->facts;
+
+	if (facts->settled && !facts->host && !facts->target_name && !facts->learnt_name &&
+	    facts->target.family)
+		facts->learnt_name = names_find(f->worker->realm->names, &facts->client,
+						&facts->target, loop_now_ms(&f->worker->loop));
+}
+
 void flow_decide(struct flow *f)
 {
 	bool accepted = f->phase == PHASE_RELAY ||
@@ -200,6 +212,7 @@ void flow_decide(struct flow *f)
 
 	if (flow_is_greeting(f) || (f->decision.final && !f->settled_by_time))
 		return;
+	recall_name(f);
 	policy_decide(f->snapshot->policy, &f->facts, &d);
 	if (f->decision.final) {
 		narrow(f, &d);
@@ -214,8 +227,7 @@ void flow_decide(struct flow *f)
 		flow_defer(f); /* of addresses that had to wait, some may be dialled now */
 }
 
-enum target_answer flow_ask_target(const struct flow *f, const struct addr *a,
-				   struct decision *ret)
+enum target_answer flow_ask_target(const struct flow *f, const struct addr *a, struct decision *ret)
 {
 	const struct realm *realm = f->worker->realm;
 	struct facts facts = f->facts;

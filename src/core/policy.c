@@ -98,7 +98,8 @@ static enum answer condition_protocol(const struct condition *c, const struct fa
 
 /*
  * The name that is dialled counts as well as the name that is said later.  A client that speaks
- * nothing we know will not name a host; that is no answer, unless it named its target.
+ * nothing we know will not name a host; that is no answer, unless it named its target, or was told
+ * the target's address for a name.
  */
 static enum answer condition_domain(const struct condition *c, const struct facts *f)
 {
@@ -106,6 +107,8 @@ static enum answer condition_domain(const struct condition *c, const struct fact
 		return ANSWER_TRUE;
 	if (f->target_name && nameset_contains(c->domain, f->target_name))
 		return ANSWER_TRUE;
+	if (!f->host && f->settled && f->learnt_name)
+		return answer_of(nameset_contains(c->domain, f->learnt_name));
 	if (!f->host)
 		return f->target_name && f->settled ? ANSWER_FALSE : ANSWER_UNKNOWN;
 	return answer_of(nameset_contains(c->domain, f->host));

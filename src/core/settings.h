@@ -31,6 +31,7 @@ struct limits {
 	uint64_t look_ahead_total_bytes; /* all flows together */
 	uint32_t lookups;		 /* per thread: names being asked for at once */
 	uint32_t names;			 /* per thread: answers kept while they are valid */
+	uint32_t learnt_names;		 /* in total: addresses that clients were told for names */
 	uint32_t record_queue_bytes;	 /* per thread: records waiting to be written */
 };
 

@@ -20,6 +20,7 @@ struct dns_desk;
 struct dns_report;
 struct flow;
 struct http_exchange;
+struct names;
 struct nfqueue_batch;
 struct own_ends;
 struct realm;
@@ -77,6 +78,7 @@ struct snapshot {
  * @own_ends:	finds limpid's own connections that come back; NULL: none can
  * @maker:	makes the sockets that dial; NULL: limpid does
  * @workers:	all of them, so that one can hand a client over to another
+ * @names:	what clients were told by name servers; NULL: nobody asks
  * @login:	checks passwords; NULL: no listener wants users
  * @owner:	the observer's own
  * @n_flows:	flows of all workers
@@ -98,6 +100,7 @@ struct realm {
 	struct worker *workers;
 	unsigned int n_workers;
 	const struct observer *observer;
+	struct names *names;
 	struct login *login;
 	void *owner;
 	atomic_uint n_flows;

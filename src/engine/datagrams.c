@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "codec/dns.h"
 #include "core/datagram.h"
+#include "core/names.h"
 #include "engine/datagrams.h"
 #include "record/flows.h"
 #include "sys/netns.h"
@@ -43,6 +44,9 @@ static void decide(void *owner, struct facts *facts, struct span first, struct d
 		dns = dns_parse(first, &m) == CODEC_DONE;
 	if (dns)
 		facts->protocol = PROTOCOL_DNS;
+	if (!facts->host)
+		facts->learnt_name = names_find(w->realm->names, &facts->client, &facts->target,
+						loop_now_ms(&w->loop));
 	policy_decide(w->realm->snapshot->policy, facts, ret);
 	/* a name asked about is not the name of the server: rules do not see it */
 	if (dns && !facts->host)
@@ -60,7 +64,18 @@ static void ended(void *owner, const struct datagram_report *report)
 						       memory_order_relaxed));
 }
 
-const struct datagram_ops datagrams_ops = { .decide = decide, .ended = ended };
+static void replied(void *owner, const struct addr *client, struct span payload)
+{
+	struct worker *w = owner;
+
+	names_learn(w->realm->names, client, payload, loop_now_ms(&w->loop));
+}
+
+const struct datagram_ops datagrams_ops = {
+	.decide = decide,
+	.replied = replied,
+	.ended = ended,
+};
 
 struct datagrams *datagrams_new(void)
 {

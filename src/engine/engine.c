@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/names.h"
 #include "core/own_ends.h"
 #include "core/users.h"
 #include "core/worker.h"
@@ -354,6 +355,9 @@ int engine_new(struct config *config, const struct engine_options *options, stru
 		r = 0;
 	if (!r)
 		r = share_tls(e, error, error_cap_bytes);
+	e->realm.names = names_new(config->limits.learnt_names);
+	if (!e->realm.names)
+		r = -ENOMEM;
 	if (!r)
 		r = open_listeners(e, error, error_cap_bytes);
 	if (!r)
@@ -522,6 +526,7 @@ void engine_free(struct engine *e)
 	login_free(e->realm.login);
 	datagrams_free(e->datagrams);
 	dns_sockets_done(&e->dns);
+	names_free(e->realm.names);
 	knocks_free(e->knocks);
 	record_writer_free(e->writer);
 	if (e->realm.own_ends)

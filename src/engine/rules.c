@@ -134,20 +134,20 @@ static void condition_compile(struct compiler *k, const struct yaml_node *map, s
 /* One `not`: a mapping or a list of mappings. */
 static void nots_compile(struct compiler *k, struct yaml_node *values, struct rule *rule)
 {
-	struct condition * not;
+	struct condition * not ;
 
 	if (!values)
 		return;
-	not = reallocarray(rule->not, rule->n_not + values_count(values), sizeof(*not));
-	if (!not) {
+	not = reallocarray(rule->not, rule->n_not + values_count(values), sizeof(*not ));
+	if (!not ) {
 		diag_no_memory(k->diag);
 		return;
 	}
-	rule->not = not;
+	rule->not = not ;
 	for (struct yaml_node *n = yaml_first(values); n; n = yaml_next(values, n)) {
 		not = &rule->not [rule->n_not++];
 		*not = (struct condition){ 0 };
-		condition_compile(k, n, not);
+		condition_compile(k, n, not );
 		if (!n->n)
 			diag_add(k->diag, n->at, NULL, NULL,
 				 "this mapping holds for everything, so the rule never matches");
@@ -177,10 +177,19 @@ static uint32_t protocols_sniffed(const struct config *config, const struct cond
 static bool names_dialled(const struct config *config, const struct condition *c)
 {
 	for (size_t i = 0; i < config->n_listeners; i++)
-		if (asks_listener(c, i) && (config->listeners[i].to_name.name ||
-					    listener_mode_is_explicit(config->listeners[i].mode) ||
-					    config->listeners[i].mode == LISTENER_DNS ||
-					    config->listeners[i].proxy))
+		if (asks_listener(c, i) &&
+		    (config->listeners[i].to_name.name ||
+		     listener_mode_is_explicit(config->listeners[i].mode) ||
+		     config->listeners[i].mode == LISTENER_DNS || config->listeners[i].proxy))
+			return true;
+	return false;
+}
+
+/* Are answers of name servers seen, so that flows may have a name without saying it? */
+static bool names_learnt(const struct config *config)
+{
+	for (size_t i = 0; i < config->n_listeners; i++)
+		if (config->listeners[i].networks & 1u << NETWORK_UDP)
 			return true;
 	return false;
 }
@@ -198,14 +207,13 @@ static void sniff_check(struct compiler *k, const struct yaml_node *match,
 	if (protocol && !(sniffed & c->protocols))
 		diag_add(k->diag, protocol->key->at, protocol->key->text, NULL,
 			 "the rule never matches: its listeners do not sniff for this");
-	else if (domain && !sniffed && !names_dialled(k->config, c))
+	else if (domain && !sniffed && !names_dialled(k->config, c) && !names_learnt(k->config))
 		diag_add(k->diag, domain->key->at, domain->key->text, NULL,
 			 "the rule never matches: its listeners do not sniff");
 }
 
 /* A user, where nobody logs in. */
-static void user_check(struct compiler *k, const struct yaml_node *match,
-		       const struct condition *c)
+static void user_check(struct compiler *k, const struct yaml_node *match, const struct condition *c)
 {
 	const struct yaml_node *user = yaml_get(match, "user");
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "core/dns_report.h"
+#include "core/names.h"
 #include "proto/dns_desk.h"
 
 #define OPCODE_QUERY 0
@@ -167,6 +168,10 @@ void dns_answered(struct dns_ask *a, uint8_t *answer, size_t len)
 	if (sent.len > a->client.takes_bytes)
 		sent = span_of(empty, dns_empty_answer(query, a->query.question_end, answer[3] & 15,
 						       true, a->opt, empty));
+	/* before the client can use it */
+	if (len)
+		names_learn(d->worker->realm->names, &a->client.from, r.answer,
+			    loop_now_ms(&d->worker->loop));
 	if (a->client.stream)
 		dns_stream_forget(a->client.stream, a);
 	client_send(&a->client, sent);

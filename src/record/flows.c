@@ -213,6 +213,8 @@ static void json_limpid(struct json *j, const struct flow *f)
 
 	json_open(j, "limpid");
 	json_str(j, "listener", span_str(f->listener->name));
+	if (f->facts.learnt_name && !f->facts.host)
+		json_str(j, "learnt_name", span_str(f->facts.learnt_name));
 	if (f->facts.target_name)
 		json_str(j, "target_name", span_str(f->facts.target_name));
 	if (rule)
@@ -390,6 +392,8 @@ static void json_datagram_limpid(struct json *j, const struct datagram_report *d
 {
 	json_open(j, "limpid");
 	json_str(j, "listener", span_str(d->listener));
+	if (d->learnt_name)
+		json_str(j, "learnt_name", span_str(d->learnt_name));
 	if (d->rule)
 		json_str(j, "rule", span_str(d->rule->name));
 	json_str(j, "action", span_str(verdict_name(d->verdict)));

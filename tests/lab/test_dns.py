@@ -500,3 +500,81 @@ def test_server_on_ipv6(dns):
     dns.start(f'servers: "[{SERVER[6]}]:5353"')
     assert dns.ask().answers == 1
     assert len(ns.asked) == 1
+
+
+# --- learnt names -------------------------------------------------------------------------------
+
+LEARNT = """
+  - { name: bad, match: { network: tcp, domain: bad.test }, action: reject }
+  - { name: udp-bad, match: { network: udp, port: 9, domain: bad.test }, action: reject }
+  - { name: rest, action: accept }
+"""
+TRANSPARENT = """  - { name: routed, mode: tproxy, network: [tcp, udp], sniff: false,
+      address: ["127.0.0.1:50080", "[::1]:50080"] }
+  - { name: turned, mode: redirect, sniff: false, address: ["0.0.0.0:51080"] }"""
+
+
+@pytest.fixture
+def learning(dns):
+    """Clients of .2 and .3 go through other listeners, too, and nobody says a name."""
+    dns.name_server({"bad.test": [f"A {SERVER[4]}"], "good.test": [f"A {SERVER[4]}"]})
+
+    def start(names=1000):
+        dns.limpid = dns.keeper.get(
+            f"# {next(dns.numbers)}\nlisteners:\n  - {{ name: dns, mode: dns, "
+            f'address: ["0.0.0.0:51053"] }}\n{TRANSPARENT}\nrules:\n{LEARNT}\n'
+            f"resolver: {{ servers: [{NS}] }}\nlimits: {{ learnt-names: {names} }}\n"
+            f"{configs.RECORD}")
+        return dns
+    return start
+
+
+def visit(dns, way="tproxy", port=7000):
+    """Connect to a server without saying a name: the record."""
+    s = dns.lab.socket(dns.lab.client, 4)
+    s.bind((CLIENT[way][4], dns.lab.free_port()))
+    name = s.getsockname()
+    try:
+        s.connect((SERVER[4], port))
+        sock.read_to_reset(s)
+    except (ConnectionResetError, ConnectionRefusedError):
+        pass
+    s.close()
+    return dns.limpid.records.wait(lambda r: r["event_type"] == "flow" and r["proto"] == "TCP" and
+                                   (r["src_ip"], r["src_port"]) == name)["limpid"]
+
+
+def of_client(dns, to, way="tproxy"):
+    s = dns.lab.udp(dns.lab.client, 4, CLIENT[way][4], dns.lab.free_port())
+    s.connect(to)
+    return s
+
+
+def test_name_of_a_flow_that_names_none(learning):
+    """The name asked for last counts, for its client only."""
+    dns = learning()
+    assert "learnt_name" not in visit(dns, "redirect")
+    dns.ask("bad.test")  # another client
+    assert "learnt_name" not in visit(dns, "redirect")
+    for name, rule in (("bad.test", "bad"), ("good.test", "rest")):
+        dns.ask(name, s=of_client(dns, (ASKED, 53), "redirect"))
+        told = visit(dns, "redirect")
+        assert (told["learnt_name"], told["rule"]) == (name, rule)
+
+
+def test_names_from_servers_of_the_client(learning):
+    """What passes transparently is heard, too; and datagrams have names as well."""
+    dns = learning()
+    dns.ask("bad.test", s=of_client(dns, (NS, 53)))
+    told = visit(dns)
+    assert (told["learnt_name"], told["rule"]) == ("bad.test", "bad")
+    s = of_client(dns, (SERVER[4], 9))
+    s.send(b"x")
+    with pytest.raises(ConnectionRefusedError):
+        s.recv(1)
+
+
+def test_no_names_are_learnt_where_none_may_be(learning):
+    dns = learning(names=0)
+    dns.ask("bad.test", s=of_client(dns, (NS, 53)))
+    assert "learnt_name" not in visit(dns)
