@@ -50,8 +50,8 @@ struct proxy_facts {
  * @protocol:	PROTOCOL_UNKNOWN until the client's first bytes are understood
  * @host:	name the client asked for (SNI, Host, SOCKS name), lower case, without a
  *		trailing dot or port; NULL while unknown.  Owned by the flow
- * @learnt_name: name for which a name server gave the client @target's address (core/names.h); NULL:
- *		none is known.  Of a flow without @host.  Owned by the flow
+ * @learnt_name: of a flow without @host: the name for which a name server gave the client
+ *		@target's address (core/names.h); NULL: none is known.  Owned by the flow
  * @alpn:	protocols the ClientHello offers, comma separated; NULL if none.  Owned by the flow
  * @user:	who the client has logged in as; NULL: nobody.  Owned by the flow
  * @proxy:	what the PROXY header has said; NULL: there was none.  Owned by the flow
