@@ -16,7 +16,8 @@ struct flow_recorder {
 };
 
 /* For people: `<time> | INFO | client => server:port | Accept`; for machines: one JSON object per
- * flow, and one per request to an HTTP proxy, in the names of Suricata's EVE (doc/userguide/output/eve). */
+ * flow, and one per request to an HTTP proxy, in the names of Suricata's EVE
+ * (doc/userguide/output/eve). */
 extern const struct observer flow_record_observer;
 
 /* The same for datagram flows: a line when one begins, an object when it has ended. */
