@@ -48,7 +48,8 @@ def client(lab, limpid):
 
 @pytest.fixture
 def limpid(serve):
-    return serve(config())
+    """Of one thread: connections to servers are kept by each for itself."""
+    return serve(config(more="limits: { threads: 1 }"))
 
 
 @pytest.fixture

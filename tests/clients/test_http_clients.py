@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that know an HTTP proxy, through `mode: http`, to nginx and to python's server."""
+import hashlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from host import PORTS, REMOTE
+from lab.limpid import Limpid, check_stderr
+from lab.sock import eventually
+
+PROXY = "http://127.0.0.1:4130"
+HELLO = "hello from the origin\n"
+BIG = hashlib.sha256(bytes(range(256)) * 32768).hexdigest()
+CONFIG = """
+listeners:
+  - { name: http, mode: http, address: ["127.0.0.1:4130", "[::1]:4130"] }
+rules:
+  - { name: all, action: accept }
+resolver: { servers: [127.0.0.53] }
+record: { flows: { file: "@FLOWS@" } }
+"""
+PYTHON_GET = """
+import sys, requests
+requests.packages.urllib3.disable_warnings()
+s = requests.Session()
+s.trust_env = False
+s.proxies = {"http": sys.argv[1], "https": sys.argv[1]}
+for url in sys.argv[2:]:
+	sys.stdout.write(s.get(url, verify=False, timeout=20).text)
+"""
+NODE_GET = """
+const http = require("http"), [proxy, url] = process.argv.slice(1), to = new URL(proxy);
+http.get({host: to.hostname, port: to.port, path: url, headers: {Host: new URL(url).host}},
+	(res) => res.on("data", (d) => process.stdout.write(d)));
+"""
+
+
+@pytest.fixture(scope="module")
+def limpid(host, tmp_path_factory):
+    running = Limpid(host.ns, CONFIG, tmp_path_factory.mktemp("http-clients"))
+    yield running
+    check_stderr(running.stderr())
+    running.stop()
+
+
+@pytest.fixture
+def run(host, limpid):
+    """run(command...): its standard output, through a limpid that is checked afterwards."""
+    def call(*command):
+        with host.ns.enter():
+            done = subprocess.run(command, capture_output=True, timeout=60, check=False,
+                                  env=host.env("root"), cwd=str(host.folder / "root"))
+        check_stderr(limpid.stderr())
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+    return call
+
+
+def url(path="hello", name=REMOTE[4], scheme="http"):
+    name = f"[{name}]" if ":" in name else name
+    return f"{scheme}://{name}:{PORTS['remote'][scheme]}/{path}"
+
+
+def curl(*more):
+    return ["curl", "-sSkf", "--noproxy", "", "--max-time", "20", "--proxy", PROXY, *more]
+
+
+@pytest.mark.parametrize("name", [REMOTE[4], REMOTE[6], "www.test"])
+def test_curl(run, name):
+    assert run(*curl(url(name=name))).decode() == HELLO
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_curl_proxytunnel(run, scheme):
+    assert run(*curl("--proxytunnel", url(scheme=scheme))).decode() == HELLO
+
+
+def test_curl_keeps_its_connection(run):
+    out = run(*curl("-w", "%{num_connects} ", url(), url(), url()))
+    assert re.sub(r"[^0-9 ]", "", out.decode()).split() == ["1", "0", "0"]
+
+
+@pytest.mark.parametrize("how", [["--http1.0"], ["-I"], ["-r", "0-4"], ["--compressed"]])
+def test_curl_in_other_ways(run, how):
+    assert run(*curl(*how, url()))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_big(run, scheme):
+    got = run(*curl(url("big", scheme=scheme)))
+    assert hashlib.sha256(got).hexdigest() == BIG
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_wget(run, scheme):
+    got = run("wget", "-q", "--no-check-certificate", "-T", "20", "-t", "1", "-O", "-", "-e",
+              "use_proxy=yes", "-e", f"{scheme}_proxy={PROXY}", url(scheme=scheme))
+    assert got.decode() == HELLO
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_git(run, host, tmp_path, scheme):
+    # pylint: disable=unused-argument
+    run("git", "-c", f"http.proxy={PROXY}", "-c", "http.sslVerify=false", "clone", "-q",
+        url("repo.git", scheme=scheme), str(tmp_path / "clone"))
+    assert (tmp_path / "clone" / "file").read_text(encoding="ascii") == "cloned\n"
+
+
+def test_python_requests(run):
+    got = run("/usr/bin/python3", "-I", "-c", PYTHON_GET, PROXY, url(), url(name="www.test"),
+              url(scheme="https"))
+    assert got.decode() == HELLO * 3
+
+
+def test_node(run):
+    assert run("node", "-e", NODE_GET, PROXY, url()).decode() == HELLO
+
+
+def test_pythons_server(run, host, web_root):
+    """HTTP/1.0, content to the end of the connection."""
+    with host.neighbour.enter():
+        # pylint: disable-next=consider-using-with
+        server = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "http.server", "8000",
+             "--bind", REMOTE[4], "--directory", str(web_root)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: ":8000 " in host.neighbour.run("ss", "-ltnH"), "the server listens")
+        got = run(*curl(f"http://{REMOTE[4]}:8000/hello", f"http://{REMOTE[4]}:8000/hello"))
+        assert got.decode() == HELLO * 2
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_records(run, limpid):
+    run(*curl("-A", "me/1", url(name="seen.test")))
+    seen = limpid.records.wait(lambda r: r["event_type"] == "http" and
+                               r["http"]["hostname"] == "seen.test")
+    assert seen["http"]["http_user_agent"] == "me/1" and seen["http"]["status"] == 200
+    assert seen["http"]["length"] == len(HELLO) and seen["dest_ip"] in REMOTE.values()
