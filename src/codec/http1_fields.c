@@ -39,7 +39,7 @@ bool http1_word_is(struct span s, const char *text)
 	return !text[i];
 }
 
-static bool span_eq_nocase(struct span a, struct span b)
+bool http1_same(struct span a, struct span b)
 {
 	if (a.len != b.len)
 		return false;
@@ -159,7 +159,7 @@ static bool is_option(const struct http1_summary *s, const struct http1_field *f
 		if (s->names[i] != HTTP1_CONNECTION)
 			continue;
 		while (http1_list_next(&list, &word))
-			if (span_eq_nocase(word, name))
+			if (http1_same(word, name))
 				return true;
 	}
 	return false;

@@ -68,6 +68,9 @@ int http1_fields_parse(struct span lines, bool spaced, struct http1_field *field
 /* Compare with @text, which is lower case. */
 bool http1_word_is(struct span s, const char *text);
 
+/* The same but for upper and lower case. */
+bool http1_same(struct span a, struct span b);
+
 bool http1_is_token(struct span s); /* and not empty */
 
 /* The next element of a comma separated list, trimmed; false: none is left. */

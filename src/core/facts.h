@@ -58,6 +58,8 @@ struct proxy_facts {
  * @http:	request line of the first request, NULL if none.  Owned by the flow
  * @tls_version: highest version the ClientHello offers (0x0304 is TLS 1.3), 0 if unknown
  * @ech:	the ClientHello carries encrypted_client_hello: @host may be a decoy
+ * @named:	the client has asked limpid itself for @host
+ * @mismatch:	and then the server for another name (SNI, Host)
  * @settled:	no learner will add anything: what is unknown now stays unknown
  *
  * Unknown is a state of its own: it satisfies no condition and no negated condition.
@@ -68,6 +70,8 @@ struct facts {
 	uint16_t listener;
 	uint16_t tls_version;
 	bool ech;
+	bool named;
+	bool mismatch;
 	bool settled;
 	struct addr client;
 	struct addr target;

@@ -114,6 +114,16 @@ static enum answer condition_domain(const struct condition *c, const struct fact
 	return answer_of(nameset_contains(c->domain, f->host));
 }
 
+/* Not known before the client has spoken to the server, if it has asked for a name at all. */
+static enum answer condition_mismatch(const struct condition *c, const struct facts *f)
+{
+	bool known = f->mismatch || !f->named || f->settled || f->protocol != PROTOCOL_UNKNOWN;
+
+	if (c->mismatch == ASKED_NOTHING)
+		return ANSWER_TRUE;
+	return known ? answer_of(f->mismatch == (c->mismatch == ASKED_TRUE)) : ANSWER_UNKNOWN;
+}
+
 static enum answer condition_answer(const struct condition *c, const struct facts *f)
 {
 	enum answer all, one;
@@ -126,6 +136,9 @@ static enum answer condition_answer(const struct condition *c, const struct fact
 	one = condition_protocol(c, f);
 	if (one == ANSWER_FALSE)
 		return one;
+	if (one < all)
+		all = one;
+	one = condition_mismatch(c, f);
 	if (one < all)
 		all = one;
 	one = condition_domain(c, f);
@@ -149,6 +162,7 @@ static enum answer rule_answer(const struct rule *rule, const struct facts *f)
 static bool condition_needs_client(const struct condition *c, const struct facts *f)
 {
 	return condition_protocol(c, f) == ANSWER_UNKNOWN ||
+	       condition_mismatch(c, f) == ANSWER_UNKNOWN ||
 	       condition_domain(c, f) == ANSWER_UNKNOWN;
 }
 

@@ -35,6 +35,13 @@ struct port_range {
 	uint16_t first, last;
 };
 
+/* What is asked of a fact that holds or does not. */
+enum asked {
+	ASKED_NOTHING,
+	ASKED_TRUE,
+	ASKED_FALSE,
+};
+
 /**
  * struct condition - what one `match` or `not` mapping asks
  *
@@ -55,6 +62,7 @@ struct condition {
 	size_t n_users;
 	uint32_t networks;  /* 1 << enum network */
 	uint32_t protocols; /* 1 << enum protocol */
+	enum asked mismatch;
 };
 
 /* What an accepted flow is to be.  Two rules dial alike when these are equal. */

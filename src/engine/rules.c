@@ -127,6 +127,8 @@ static void condition_compile(struct compiler *k, const struct yaml_node *map, s
 	ports_compile(k, yaml_get(map, "source-port"), &c->source_ports, &c->n_source_ports);
 	listeners_compile(k, yaml_get(map, "listener"), c);
 	users_compile(k, yaml_get(map, "user"), c);
+	if (yaml_get(map, "mismatch"))
+		c->mismatch = yaml_get(map, "mismatch")->value ? ASKED_TRUE : ASKED_FALSE;
 	c->networks = mask_of(yaml_get(map, "network"));
 	c->protocols = mask_of(yaml_get(map, "protocol"));
 }

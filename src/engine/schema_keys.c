@@ -192,6 +192,8 @@ const struct schema_key schema_keys[] = {
 	  .text = "what the client speaks" },
 	{ "rules.match.user", SCHEMA_TEXT, SCHEMA_LIST, .kind = "name of a user",
 	  .text = "who the client has logged in as" },
+	{ "rules.match.mismatch", SCHEMA_BOOL,
+	  .text = "the client asks the server for another name than it asked limpid for" },
 	{ "rules.match.not", SCHEMA_MAP_OR_MAPS, .borrows = "rules.match",
 	  .text = "the same as rules.not" },
 	{ "rules.not", SCHEMA_MAP_OR_MAPS, .borrows = "rules.match",

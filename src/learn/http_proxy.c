@@ -122,6 +122,7 @@ static enum learn_result target_take(struct flow *f, const struct http1_request 
 	facts->target.port = q->port;
 	facts->target_name = text_dup(span_str(q->host));
 	facts->host = text_dup(span_str(q->host));
+	facts->named = facts->host;
 	if (facts->target_name && facts->host)
 		return LEARN_DONE;
 	f->why = WHY_INTERNAL;

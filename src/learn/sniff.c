@@ -7,6 +7,7 @@
  * first message comes in pieces.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "base/text.h"
@@ -35,6 +36,8 @@ static void keep_text(char **dst, struct span s)
 /* What a client has asked limpid for by name is that, whatever it says to the server. */
 static void keep_host(struct flow *f, struct sniff_state *st, const char *host)
 {
+	if (f->facts.named)
+		f->facts.mismatch = *host && strcmp(host, f->facts.host);
 	if (f->facts.host && (f->greeter || !*host))
 		return;
 	free(f->facts.host);

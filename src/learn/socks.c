@@ -218,6 +218,7 @@ static int note_target(struct flow *f, const struct socks_request *req)
 		return 0;
 	f->facts.target_name = text_dup(span_str(req->name));
 	f->facts.host = text_dup(span_str(req->name));
+	f->facts.named = f->facts.host;
 	return f->facts.target_name && f->facts.host ? 0 : -ENOMEM;
 }
 

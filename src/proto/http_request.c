@@ -300,6 +300,7 @@ static size_t request_begin(struct hub *h, struct request *q, uint8_t *bytes, si
 	struct decision d;
 	size_t used = 0, room, body;
 
+	f->facts.mismatch = !http1_same(q->fields.first[HTTP1_HOST], q->authority);
 	if (!target_set(h, &q->head)) {
 		hub_fail(h, WHY_INTERNAL, NULL);
 		return 0;

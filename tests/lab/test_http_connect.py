@@ -307,3 +307,36 @@ def test_no_user(lab, serve, with_users, fields):
     assert answer.get("Proxy-Authenticate") == 'Basic realm="limpid", charset="UTF-8"'
     assert sock.silent(listener)
     assert client.record(limpid)["limpid"]["why"] == "login"
+
+
+# --- another name inside ------------------------------------------------------------------------
+
+MISMATCH = "  - { name: no, match: { mismatch: true }, action: reject }\n" + ALL
+
+
+@pytest.mark.parametrize("host, why", [("db.test", "finished"), ("other.test", "rejected")])
+def test_mismatch(lab, serve, named, host, why):
+    """Rules can see that the tunnel is not for the name that it was asked for."""
+    limpid = serve(config(MISMATCH, more=named))
+    listener = lab.listen(4, SERVER[4], 7000)
+    client = Client(lab)
+    assert client.connect_to("db.test:7000").status == 200
+    client.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    if why == "finished":
+        server = lab.accept(listener)
+        assert http.Reader(server).head().get("Host") == host
+        server.close()
+    else:
+        assert sock.read_to_reset(client.sock) == b"" and sock.silent(listener)
+    record = client.record(limpid)
+    assert record["limpid"]["why"] == why
+    assert record["limpid"]["rule"] == ("all" if why == "finished" else "no")
+
+
+def test_no_name_no_mismatch(lab, serve):
+    """The dial is early: nothing that the client says can change what an address is."""
+    serve(config(MISMATCH))
+    listener = lab.listen(4, SERVER[4], 7000)
+    client = Client(lab)
+    assert client.connect_to("10.77.2.2:7000").status == 200
+    tunnel(lab, client, listener)

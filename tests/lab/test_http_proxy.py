@@ -599,3 +599,10 @@ def test_pipelined_logins(lab, serve, with_users, origin):
     for path in ("/1", "/2"):
         assert origin.takes(connection=connection)[0].first == f"GET {path} HTTP/1.1"
         assert client.message().status == 200
+
+
+def test_mismatch(lab, serve, origin):
+    serve(config("  - { name: no, match: { mismatch: true }, action: reject }\n" + ALL))
+    client = Client(lab)
+    exchange(client, origin)
+    assert client.ask(f"GET http://{ORIGIN}/ HTTP/1.1\r\nHost: other\r\n\r\n").status == 403
