@@ -193,7 +193,7 @@ def test_manager_is_told_of_start_and_end(lab, keeper, tmp_path, kind):
     try:
         ready = manager.told()
         assert ready["READY"] == "1"
-        assert ready["STATUS"] == "serving: 7 listeners, 1 rules"
+        assert ready["STATUS"] == "serving: 8 listeners, 1 rules"
         client, server = Way(lab).pair()
         limpid.terminate()
         stopping = manager.told()

@@ -51,7 +51,7 @@ def test_installed_program_reads_the_installed_configuration(image):
     assert run(program, "--version").stdout == run(limpid(), "--version").stdout
     done = run(program, "check", "--config", image / "etc/limpid/limpid.yaml")
     assert done.returncode == 0, done.stderr
-    assert "ok, 7 listeners, 1 rule" in done.stdout
+    assert "ok, 8 listeners, 1 rule" in done.stdout
 
 
 def test_configuration_of_the_administrator_is_kept(image):
