@@ -16,7 +16,8 @@ build=(gcc libc6-dev make meson ninja-build pkgconf python3
 test=("${build[@]}" clang libclang-rt-14-dev python3-pytest mandoc git openssl
 	nftables iptables iproute2 procps util-linux nginx-light curl wget ca-certificates
 	busybox-static unbound bind9-dnsutils knot-dnsutils dnsperf tcpdump strace systemd zsh
-	python3-requests python3-socks haproxy libnginx-mod-stream)
+	python3-requests python3-socks haproxy libnginx-mod-stream
+	microsocks dante-server tinyproxy)
 demo=("${build[@]}" nftables iproute2 util-linux nginx-light curl git openssl)
 bench=("${build[@]}" nftables iptables iproute2 procps util-linux strace
 	nginx-light libnginx-mod-stream haproxy)

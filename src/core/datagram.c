@@ -192,11 +192,16 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 		e->report.why = WHY_REJECTED;
 		return;
 	case VERDICT_ACCEPT:
-		r = datagram_upstream_get(p, e->session, e->report.target.family, &d.plan,
-					  &e->report.source, &e->upstream);
+		if (d.plan.via) /* proxies are for connections; past them it must not go */
+			r = -EOPNOTSUPP;
+		else
+			r = datagram_upstream_get(p, e->session, e->report.target.family, &d.plan,
+						  &e->report.source, &e->upstream);
 		break;
 	}
-	if (!r) {
+	if (r == -EOPNOTSUPP) {
+		e->report.why = WHY_PROXY_REFUSED;
+	} else if (!r) {
 		e->report.why = WHY_IDLE;
 	} else if (r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS || r == -ENOSPC) {
 		e->report.why = WHY_LIMIT;

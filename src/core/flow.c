@@ -204,6 +204,14 @@ static void recall_name(struct flow *f)
 						&facts->target, loop_now_ms(&f->worker->loop));
 }
 
+/* A name goes to a proxy unresolved; as long as rules may still ask for its address, it waits. */
+static bool may_dial(const struct flow *f, const struct decision *d)
+{
+	if (d->dial_early)
+		return !d->plan.via || !facts_lack_address(&f->facts);
+	return d->final || d->needs_address;
+}
+
 void flow_decide(struct flow *f)
 {
 	bool accepted = f->phase == PHASE_RELAY ||
@@ -221,7 +229,7 @@ void flow_decide(struct flow *f)
 	f->decision = d;
 	if (d.final && d.verdict != VERDICT_ACCEPT)
 		refuse(f, accepted);
-	else if ((d.final || d.dial_early || d.needs_address) && f->phase == PHASE_LEARN)
+	else if (may_dial(f, &d) && f->phase == PHASE_LEARN)
 		dial_start(f, &d.plan);
 	else if (f->phase == PHASE_DIAL && facts_lack_address(&f->facts))
 		flow_defer(f); /* of addresses that had to wait, some may be dialled now */
@@ -293,13 +301,29 @@ static void dial_failed(struct flow *f, int error)
 		flow_turn_away(f, why);
 }
 
+/* The target's address is known now, and is to be reached through a proxy. */
+static int dial_proxy(struct flow *f)
+{
+	int r;
+
+	f->dialer->forget(f);
+	f->resolving = false;
+	f->dialer = f->worker->realm->parts.proxy_dialer;
+	r = flow_dial(f);
+	if (!r && end_is_open(&f->server))
+		r = loop_watch(&f->worker->loop, &f->server.watch, f->server.fd);
+	return r;
+}
+
 static void dial_start(struct flow *f, const struct plan *plan)
 {
 	const struct realm *realm = f->worker->realm;
 	int r;
 
 	flow_set_target(f, &f->facts.target, plan);
-	if (facts_lack_address(&f->facts))
+	if (plan->via)
+		f->dialer = realm->parts.proxy_dialer;
+	else if (facts_lack_address(&f->facts))
 		f->dialer = realm->parts.name_dialer;
 	if (!f->dialer || (!f->facts.target.family && !f->facts.target_name)) {
 		f->dialer = realm->parts.dialer;
@@ -307,7 +331,7 @@ static void dial_start(struct flow *f, const struct plan *plan)
 		return;
 	}
 	f->phase = PHASE_DIAL;
-	if (f->facts.target.family &&
+	if (f->facts.target.family && !plan->via &&
 	    listeners_include(realm->listeners, realm->n_listeners, &f->facts.target)) {
 		dial_failed(f, -ELOOP);
 		return;
@@ -320,6 +344,8 @@ static void dial_start(struct flow *f, const struct plan *plan)
 		return;
 	if (!r && end_is_open(&f->server))
 		r = loop_watch(&f->worker->loop, &f->server.watch, f->server.fd);
+	if (r == -EREMCHG)
+		r = dial_proxy(f);
 	if (r < 0)
 		dial_failed(f, r);
 	else
@@ -387,7 +413,12 @@ static void run_dial(struct flow *f)
 
 	if (f->phase != PHASE_DIAL) /* policy refuses every address */
 		return;
-	if (!r && !f->made && flow_goes_round(f))
+	if (r == -EREMCHG) {
+		r = dial_proxy(f);
+		if (!r)
+			return;
+	}
+	if (!r && !f->made && !f->plan.via && flow_goes_round(f))
 		r = -ELOOP;
 	if (!r) {
 		if (f->facts.target_name) /* now there is an address */

@@ -96,8 +96,8 @@ int flow_dial(struct flow *f)
 	struct own_ends *own = f->worker->realm->own_ends;
 	int r;
 
-	/* a name's dialer announces each attempt by itself, and asks for the name between them */
-	if (!own || facts_lack_address(&f->facts))
+	/* the dialers of names and of proxies announce each attempt by themselves */
+	if (!own || facts_lack_address(&f->facts) || f->plan.via)
 		return f->dialer->dial(f);
 	own_ends_dial_begin(own);
 	r = f->dialer->dial(f);

@@ -82,7 +82,8 @@ struct learner {
  * @dialled:	called when something happened: 0, the server is there; -EAGAIN, not yet;
  *		-ECANCELED, it failed for the reason in f->why; another -errno, it failed.
  *		A dialer without a socket of its own gives f->server one here, watched, and calls
- *		flow_set_target().  Both may end the flow by flow_refuse_target()
+ *		flow_set_target().  Both may end the flow by flow_refuse_target(), or say -EREMCHG:
+ *		by flow_set_target() they have set a plan that goes through a proxy
  * @forget:	stop and release f->dialer_state.  NULL: has none
  * @leave:	release w->dialer_state; no flow is left.  NULL: has none
  */
@@ -129,6 +130,7 @@ struct interceptor {
 /**
  * struct parts - what flows are made of unless policy says otherwise
  * @name_dialer: for targets that are names, and served flows; NULL: they cannot be dialled
+ * @proxy_dialer: for plans with an upstream proxy
  * @http:	for clients of an HTTP proxy; NULL: they can only CONNECT
  * @associate:	for clients of SOCKS that want to send datagrams; NULL: they cannot
  * @ask:	for addresses of a name, family 4 or 6 (lookup.h): true with @ret, or false, and @l
@@ -139,6 +141,7 @@ struct parts {
 	const struct stream_ops *socket;
 	const struct dialer_ops *dialer;
 	const struct dialer_ops *name_dialer;
+	const struct dialer_ops *proxy_dialer;
 	const struct proto_ops *proto;
 	const struct proto_ops *http;
 	const struct proto_ops *associate;

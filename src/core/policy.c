@@ -184,7 +184,7 @@ static bool rule_needs_address(const struct rule *rule, const struct facts *f)
 bool plan_eq(const struct plan *a, const struct plan *b)
 {
 	return a->source == b->source && a->offload == b->offload && a->strict == b->strict &&
-	       a->proxy_header == b->proxy_header;
+	       a->proxy_header == b->proxy_header && a->via == b->via;
 }
 
 /* @rule may still decide, and so may @first. */

@@ -65,6 +65,8 @@ struct condition {
 	enum asked mismatch;
 };
 
+struct via;
+
 /* What an accepted flow is to be.  Two rules dial alike when these are equal. */
 struct plan {
 	enum source source;
@@ -72,6 +74,7 @@ struct plan {
 	bool strict; /* refuse rather than fall back to another source address */
 	uint8_t proxy_header; /* version of the PROXY protocol the server is told of the client in;
 			       * 0: it is not */
+	const struct via *via; /* the upstream proxy; NULL: none */
 };
 
 struct rule {

@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "core/flow.h"
+#include "core/listener.h"
 #include "core/worker.h"
 #include "dial/eyeballs.h"
 #include "dial/race.h"
@@ -45,6 +46,8 @@ struct attempt {
  *		.final: it refused none
  * @error:	why attempts have failed; 0: none has
  * @lookup_error: why there is no address of a family, the worse of both
+ * @plan:	how to connect to each address; NULL: the name is the target's, and policy says
+ * @by_proxy:	policy says: through a proxy
  */
 struct eyeballs {
 	struct flow *flow;
@@ -54,6 +57,10 @@ struct eyeballs {
 	struct attempt attempts[RACE_ATTEMPTS];
 	struct decision refused;
 	int error, lookup_error;
+	const char *name;
+	uint16_t port;
+	const struct plan *plan;
+	bool by_proxy;
 };
 
 static struct loop *loop_of(const struct eyeballs *e)
@@ -96,7 +103,7 @@ static void take_answer(struct eyeballs *e, const struct answer *answer)
 		struct destination *d = &list[i];
 
 		*d = (struct destination){ .addr = answer->addrs[i] };
-		d->addr.port = f->facts.target.port;
+		d->addr.port = e->port;
 		d->wanted = is_wanted(f, &f->plan, &d->addr);
 		(void)route_source(&d->addr, f->snapshot->mark, &d->source);
 	}
@@ -128,7 +135,7 @@ static void ask(struct eyeballs *e, uint8_t family, struct lookup *l)
 	struct flow *f = e->flow;
 	struct answer answer;
 
-	if (resolve_ask(f->worker, f->facts.target_name, family, l, &answer))
+	if (resolve_ask(f->worker, e->name, family, l, &answer))
 		take_answer(e, &answer);
 }
 
@@ -179,13 +186,26 @@ static int attempt_begin(struct eyeballs *e, const struct destination *d, const 
 	return r;
 }
 
+/* What policy says to @a. */
+static enum target_answer ask_target(const struct eyeballs *e, const struct addr *a,
+				     struct decision *ret)
+{
+	const struct realm *realm = e->flow->worker->realm;
+
+	if (!e->plan)
+		return flow_ask_target(e->flow, a, ret);
+	*ret = (struct decision){ .plan = *e->plan };
+	return listeners_include(realm->listeners, realm->n_listeners, a) ? TARGET_LOOP
+									  : TARGET_ACCEPTED;
+}
+
 /* One more address, if policy lets the flow go there. */
 static void try(struct eyeballs *e, struct destination *d)
 {
 	struct decision decision;
 	int r = -ELOOP;
 
-	switch (flow_ask_target(e->flow, &d->addr, &decision)) {
+	switch (ask_target(e, &d->addr, &decision)) {
 	case TARGET_OPEN:
 		d->open = true;
 		race_put_back(&e->race, d);
@@ -200,6 +220,11 @@ static void try(struct eyeballs *e, struct destination *d)
 		if (d->wanted && !is_wanted(e->flow, &decision.plan, &d->addr)) {
 			d->wanted = false; /* not before the plan was known */
 			race_put_back(&e->race, d);
+			return;
+		}
+		if (decision.plan.via && !e->plan) {
+			flow_set_target(e->flow, &d->addr, &decision.plan);
+			e->by_proxy = true;
 			return;
 		}
 		r = attempt_begin(e, d, &decision.plan);
@@ -243,6 +268,8 @@ static int step(struct eyeballs *e)
 		switch (race_step(&e->race, now_ms(e), &d, &until_ms)) {
 		case RACE_TRY:
 			try(e, &d);
+			if (e->by_proxy)
+				return -EREMCHG;
 			break;
 		case RACE_LOST:
 			return lost(e);
@@ -261,16 +288,19 @@ static void on_timer(struct timer *t)
 	flow_run(container_of(t, struct eyeballs, timer)->flow);
 }
 
-/* ---- the dialer ---- */
+/* ---- from begin to end ---- */
 
-static int eyeballs_dial(struct flow *f)
+struct eyeballs *eyeballs_new(struct flow *f, const char *name, uint16_t port,
+			      const struct plan *plan)
 {
 	struct eyeballs *e = NEW0(struct eyeballs);
-	int r;
 
 	if (!e)
-		return -ENOMEM;
+		return NULL;
 	e->flow = f;
+	e->name = name;
+	e->port = port;
+	e->plan = plan;
 	for (unsigned int i = 0; i < RACE_ATTEMPTS; i++)
 		e->attempts[i] =
 			(struct attempt){ .watch.on_ready = attempt_on_ready, .flow = f, .fd = -1 };
@@ -278,21 +308,23 @@ static int eyeballs_dial(struct flow *f)
 	lookup_init(&e->lookup_v6, on_answer_v6);
 	lookup_init(&e->lookup_v4, on_answer_v4);
 	timer_init(&e->timer, on_timer);
-	f->dialer_state = e;
-	f->resolving = true;
+	return e;
+}
+
+int eyeballs_begin(struct eyeballs *e)
+{
+	int r;
+
 	ask(e, 6, &e->lookup_v6);
 	ask(e, 4, &e->lookup_v4);
 	r = step(e);
 	return r == -EAGAIN ? 0 : r;
 }
 
-static void eyeballs_forget(struct flow *f)
+void eyeballs_free(struct eyeballs *e)
 {
-	struct eyeballs *e = f->dialer_state;
-
 	if (!e)
 		return;
-	f->dialer_state = NULL;
 	lookup_cancel(&e->lookup_v6);
 	lookup_cancel(&e->lookup_v4);
 	timer_cancel(&loop_of(e)->timers, &e->timer);
@@ -319,8 +351,8 @@ static int win(struct eyeballs *e, struct attempt *a)
 	sock_connected(fd, a->target.family);
 	end_note(&f->server, a->ready);
 	f->source_got = a->source_got;
-	flow_set_target(f, &a->target, &a->plan);
-	eyeballs_forget(f);
+	if (!e->plan)
+		flow_set_target(f, &a->target, &a->plan);
 	return 0;
 }
 
@@ -339,10 +371,8 @@ static int attempt_state(const struct attempt *a)
 	return a->ready & READY_OUT ? 0 : -EAGAIN;
 }
 
-static int eyeballs_dialled(struct flow *f)
+int eyeballs_step(struct eyeballs *e)
 {
-	struct eyeballs *e = f->dialer_state;
-
 	for (unsigned int i = 0; i < RACE_ATTEMPTS; i++) {
 		struct attempt *a = &e->attempts[i];
 		int r = a->fd < 0 ? -EAGAIN : attempt_state(a);
@@ -355,6 +385,36 @@ static int eyeballs_dialled(struct flow *f)
 		race_failed(&e->race, now_ms(e));
 	}
 	return step(e);
+}
+
+/* ---- the dialer of targets ---- */
+
+static void eyeballs_forget(struct flow *f)
+{
+	struct eyeballs *e = f->dialer_state;
+
+	f->dialer_state = NULL;
+	eyeballs_free(e);
+}
+
+static int eyeballs_dial(struct flow *f)
+{
+	struct eyeballs *e = eyeballs_new(f, f->facts.target_name, f->facts.target.port, NULL);
+
+	if (!e)
+		return -ENOMEM;
+	f->dialer_state = e;
+	f->resolving = true;
+	return eyeballs_begin(e); /* which may free it, when policy refuses every address */
+}
+
+static int eyeballs_dialled(struct flow *f)
+{
+	int r = eyeballs_step(f->dialer_state);
+
+	if (!r)
+		eyeballs_forget(f);
+	return r;
 }
 
 const struct dialer_ops eyeballs_dialer_ops = {

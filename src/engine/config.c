@@ -16,6 +16,7 @@
 #include "core/users.h"
 #include "engine/config.h"
 #include "engine/diag.h"
+#include "engine/dialers.h"
 #include "engine/file.h"
 #include "engine/names.h"
 #include "engine/proxy_config.h"
@@ -97,6 +98,7 @@ void config_free(struct config *c)
 	}
 	free(c->listeners);
 	tls_entries_free(c);
+	dialers_free(c);
 	policy_free(c->policy);
 	free(c->record_flows);
 	firewall_config_done(&c->firewall);
@@ -448,6 +450,8 @@ static void config_fill(struct yaml_node *root, const char *folder, bool needs_l
 	users_config_load(yaml_get(root, "users"), folder, c, d);
 	if (!d->no_memory)
 		tls_entries_load(yaml_get(root, "tls"), folder, c, d);
+	if (!d->no_memory)
+		dialers_load(yaml_get(root, "dialers"), folder, c, d);
 	if (!d->no_memory)
 		listeners_load(yaml_get(root, "listeners"), c, d);
 	if (d->no_memory)

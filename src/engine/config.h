@@ -35,6 +35,7 @@ static inline bool listener_mode_intercepts(enum listener_mode m)
 }
 
 struct tls_profile;
+struct via;
 
 /* An entry of `tls`. */
 struct tls_entry {
@@ -62,6 +63,8 @@ struct listener_config {
 
 /* Everything a configuration file says; owned by whoever loaded it. */
 struct config {
+	struct via *dialers; /* upstream proxies */
+	size_t n_dialers;
 	struct tls_entry *tls;
 	size_t n_tls;
 	struct listener_config *listeners;

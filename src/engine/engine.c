@@ -14,6 +14,7 @@
 
 #include "core/names.h"
 #include "core/own_ends.h"
+#include "core/via.h"
 #include "core/users.h"
 #include "core/worker.h"
 #include "engine/datagrams.h"
@@ -208,6 +209,15 @@ static int share_tls(struct engine *e, char *error, size_t cap)
 		r = tls_profile_share(e->config->tls[i].profile, e->n_workers, &fault);
 		if (r < 0)
 			snprintf(error, cap, "tls '%s': %s", e->config->tls[i].name, fault.text);
+	}
+	for (size_t i = 0; i < e->config->n_dialers && !r; i++) {
+		const struct via *v = &e->config->dialers[i];
+
+		if (v->tls.conf)
+			r = tls_profile_share((struct tls_profile *)(uintptr_t)v->tls.conf,
+					      e->n_workers, &fault);
+		if (r < 0)
+			snprintf(error, cap, "dialer '%s': %s", v->name, fault.text);
 	}
 	return r;
 }

@@ -56,6 +56,18 @@ void target_load(const struct yaml_node *to, struct listener_config *l, struct d
 		diag_no_memory(d);
 }
 
+void endpoint_load(const struct yaml_node *node, struct addr *ret, char **ret_name, struct diag *d)
+{
+	struct listener_config l = { 0 };
+
+	target_load(node, &l, d);
+	*ret = l.to;
+	if (!l.to_name.name)
+		return;
+	ret->port = l.to_name.port;
+	*ret_name = l.to_name.name;
+}
+
 /* "ip" or "ip:port" */
 static int server_parse(const char *text, struct addr *ret)
 {

@@ -5,6 +5,7 @@
 #include "dial/direct.h"
 #include "dial/eyeballs.h"
 #include "dial/resolve.h"
+#include "dial/via.h"
 #include "engine/datagrams.h"
 #include "engine/registry.h"
 #include "learn/learn.h"
@@ -20,6 +21,7 @@ struct parts registry_parts(void)
 		.socket = &tcp_stream_ops,
 		.dialer = &direct_dialer_ops,
 		.name_dialer = &eyeballs_dialer_ops,
+		.proxy_dialer = &via_dialer_ops,
 		.proto = &raw_proto_ops,
 		.http = &http_forward_proto_ops,
 		.associate = &associate_proto_ops,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/dialers.h"
 #include "engine/rules.h"
 #include "engine/unique.h"
 #include "engine/words.h"
@@ -230,7 +231,7 @@ static void user_check(struct compiler *k, const struct yaml_node *match, const 
 
 static void effect_check(struct compiler *k, const struct yaml_node *map, const struct rule *rule)
 {
-	static const char *const keys[] = { "source", "strict", "offload", "proxy-protocol" };
+	static const char *const keys[] = { "source", "strict", "offload", "proxy-protocol", "via" };
 	const struct yaml_node *strict = yaml_get(map, "strict");
 
 	if (!yaml_get(map, "action"))
@@ -285,6 +286,8 @@ static void rule_compile(struct compiler *k, const struct yaml_node *map, struct
 	rule->plan.offload = offload ? (enum offload)offload->value : OFFLOAD_AUTO;
 	rule->plan.strict = value_of(map, "strict");
 	rule->plan.proxy_header = header ? (uint8_t)header->value : 0;
+	if (yaml_get(map, "via"))
+		rule->plan.via = dialer_find(k->config, yaml_get(map, "via"), k->diag);
 	if (match) {
 		condition_compile(k, match, &rule->match);
 		nots_compile(k, yaml_get(match, "not"), rule);

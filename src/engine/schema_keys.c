@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "core/policy.h"
+#include "core/via.h"
 #include "engine/schema.h"
 
 static const struct schema_word mode_words[] = {
@@ -66,6 +67,13 @@ static const struct schema_word offload_words[] = {
 	{ "auto", OFFLOAD_AUTO },
 	{ "copy", OFFLOAD_COPY },
 	{ "splice", OFFLOAD_SPLICE },
+	{ 0 },
+};
+
+static const struct schema_word via_words[] = {
+	{ "socks5", VIA_SOCKS5 },
+	{ "http", VIA_HTTP },
+	{ "https", VIA_HTTPS },
 	{ 0 },
 };
 
@@ -161,6 +169,29 @@ const struct schema_key schema_keys[] = {
 	{ "tls.*.min-version", SCHEMA_WORD, 0, tls_version_words, .fallback = "1.2",
 	  .text = "the oldest version of TLS that is spoken" },
 
+	{ "dialers", SCHEMA_NAMED,
+	  .text = "named upstream proxies, for rules" },
+	{ "dialers.*", SCHEMA_MAP, .text = "one of them" },
+	{ "dialers.*.type", SCHEMA_WORD, SCHEMA_REQUIRED, via_words,
+	  .text = "how it is spoken to" },
+	{ "dialers.*.address", SCHEMA_TEXT, SCHEMA_REQUIRED, .kind = "ip:port or name:port",
+	  .text = "where it is" },
+	{ "dialers.*.user", SCHEMA_TEXT, .kind = "1 to 255 characters",
+	  .text = "who we are to it" },
+	{ "dialers.*.password", SCHEMA_TEXT, .kind = "1 to 255 characters",
+	  .text = "what proves it" },
+	{ "dialers.*.password-file", SCHEMA_PATH,
+	  .text = "the same, as the first line of a file" },
+	{ "dialers.*.via", SCHEMA_TEXT, .kind = "name of a dialer",
+	  .text = "the proxy through which this one is reached" },
+	{ "dialers.*.tls", SCHEMA_MAP, .text = "type https: whom to trust" },
+	{ "dialers.*.tls.ca", SCHEMA_PATH,
+	  .text = "a file with the certificates to trust, in PEM form" },
+	{ "dialers.*.tls.name", SCHEMA_TEXT, .kind = "a name or an address",
+	  .text = "who it must be, where that is not its address" },
+	{ "dialers.*.tls.verify", SCHEMA_BOOL, .fallback = "true",
+	  .text = "whether its certificate must be good" },
+
 	{ "sets", SCHEMA_NAMED,
 	  .text = "named sets of networks or of domain names, for rules and other sets" },
 	{ "sets.*", SCHEMA_TEXT, SCHEMA_LIST | SCHEMA_EMPTY | SCHEMA_OR_MAP, .kind = ENTRIES,
@@ -208,6 +239,8 @@ const struct schema_key schema_keys[] = {
 	  .text = "how bytes cross that nobody looks at" },
 	{ "rules.proxy-protocol", SCHEMA_WORD, 0, version_words,
 	  .text = "tell the server who the client is, by a header of the PROXY protocol" },
+	{ "rules.via", SCHEMA_TEXT, .kind = "name of a dialer",
+	  .text = "the upstream proxy through which the server is dialled" },
 	{ "rules.disabled", SCHEMA_BOOL, .fallback = "false",
 	  .text = "check the rule, but do not use it" },
 

@@ -9,6 +9,7 @@
 #include "core/flow.h"
 #include "core/http_exchange.h"
 #include "core/listener.h"
+#include "core/via.h"
 #include "record/flows.h"
 #include "record/line.h"
 #include "sys/log.h"
@@ -222,6 +223,8 @@ static void json_limpid(struct json *j, const struct flow *f)
 	if (ruled)
 		json_str(j, "action", span_str(verdict_name(f->decision.verdict)));
 	json_bool(j, "inspected", false);
+	if (f->plan.via)
+		json_str(j, "via", span_str(f->plan.via->name));
 	if (f->facts.user)
 		json_str(j, "user", span_str(f->facts.user));
 	json_proxy_header(j, f->facts.proxy);
