@@ -34,7 +34,7 @@ static bool is_about_source(int error)
 /* What is known to go to the server at once saves a packet. */
 static unsigned int how(const struct flow *f, bool keep_port)
 {
-	bool speaks = f->plan.proxy_header || f->served ||
+	bool speaks = f->plan.proxy_header || f->plan.via || f->served ||
 		      (f->decision.final && (f->look.len || f->view.len));
 
 	return (keep_port ? SOCK_KEEP_PORT : 0) | (speaks ? SOCK_SPEAK_FIRST : 0);

@@ -19,7 +19,8 @@
 #include "engine/config.h"
 #include "engine/yaml.h"
 
-#define ONE "listeners: [{ mode: tproxy, address: \"127.0.0.1:1\" }]\n"
+#include "config_bad.h"
+
 
 static char folder[] = "/tmp/limpid-config-XXXXXX";
 
@@ -66,11 +67,6 @@ static char *load(const char *bytes, size_t len, struct config **ret)
 	}
 	return said;
 }
-
-struct bad {
-	const char *text;
-	const char *said; /* the beginning of one of the lines, up to its word or further */
-};
 
 static const struct bad top[] = {
 	{ "", "c:1:1: nothing is in this file" },
@@ -122,24 +118,6 @@ static const struct bad top[] = {
 	{ ONE "firewall: { mark: 0x }\n", "c:2:19: no number: '0x'" },
 	{ ONE "firewall: { mark: 0x100000000 }\n", "c:2:19: out of range" },
 	{ ONE "record: { flows: {} }\n", "c:2:18: this key is missing: 'file'" },
-};
-
-static const struct bad tls[] = {
-	{ "listeners: [{ mode: https, address: \"1.1.1.1:1\" }]\n",
-	  "c:1:13: this key is missing for mode https: 'tls'; accepted: name of an entry" },
-	{ "listeners: [{ mode: fixed, address: \"1.1.1.1:1\", to: \"1.1.1.1:2\", tls: front }]\n",
-	  "c:1:72: there is no such entry of tls: 'front'" },
-	{ ONE "tls: { a: { certificate: x } }\n", "c:2:11: this key is missing: 'key'" },
-	{ ONE "tls: { a: { certificate: /nowhere, key: /nowhere } }\n",
-	  "c:2:26: cannot be read: No such file or directory: '/nowhere'" },
-	{ ONE "tls: { a: { certificate: /dev/null, key: /nowhere } }\n",
-	  "c:2:42: cannot be read: No such file or directory: '/nowhere'" },
-	{ ONE "tls: { a: { certificate: /dev/null, key: /dev/null } }\n",
-	  "c:2:26: holds no certificate that can be used: '/dev/null'" },
-	{ ONE "tls: { a: { certificate: a, key: b, min-version: 1.1 } }\n",
-	  "c:2:50: not accepted here (perhaps '1.2'): '1.1'; accepted: 1.2, 1.3" },
-	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", tls: a }]\n",
-	  "c:1:51: without effect for mode tproxy: its clients speak with the server: 'tls'" },
 };
 
 static const struct bad listeners[] = {
@@ -318,6 +296,7 @@ static void test_listeners(void **state)
 	(void)state;
 	bad_check(listeners, ARRAY_SIZE(listeners));
 	bad_check(tls, ARRAY_SIZE(tls));
+	bad_check(dialers, ARRAY_SIZE(dialers));
 }
 
 static void test_rules(void **state)
