@@ -235,27 +235,6 @@ void flow_decide(struct flow *f)
 		flow_defer(f); /* of addresses that had to wait, some may be dialled now */
 }
 
-enum target_answer flow_ask_target(const struct flow *f, const struct addr *a, struct decision *ret)
-{
-	const struct realm *realm = f->worker->realm;
-	struct facts facts = f->facts;
-
-	facts.target = *a;
-	policy_decide(f->snapshot->policy, &facts, ret);
-	if (ret->final && ret->verdict != VERDICT_ACCEPT)
-		return TARGET_REFUSED;
-	if (listeners_include(realm->listeners, realm->n_listeners, a))
-		return TARGET_LOOP;
-	return ret->final || ret->dial_early ? TARGET_ACCEPTED : TARGET_OPEN;
-}
-
-void flow_set_target(struct flow *f, const struct addr *a, const struct plan *plan)
-{
-	f->facts.target = *a;
-	f->plan = *plan;
-	f->up.offload = f->down.offload = plan->offload;
-}
-
 void flow_refuse_target(struct flow *f, const struct decision *d)
 {
 	f->decision = *d;

@@ -18,7 +18,8 @@ unsigned int http_answer_status(enum why why)
 		[WHY_OPEN] = 200,     [WHY_DENIED] = 403,      [WHY_REJECTED] = 403,
 		[WHY_NARROWED] = 403, [WHY_NO_TARGET] = 408,   [WHY_GREETING] = 400,
 		[WHY_LOGIN] = 407,    [WHY_IDLE] = 504,	       [WHY_CONNECT_TIMEOUT] = 504,
-		[WHY_PROXY_REFUSED] = 403, [WHY_LIMIT] = 503,    [WHY_SHUTDOWN] = 503,    [WHY_LOOP] = 508,
+		[WHY_PROXY_REFUSED] = 403, [WHY_LIMIT] = 503, [WHY_SHUTDOWN] = 503,
+		[WHY_LOOP] = 508,
 		[WHY_INTERNAL] = 500, [WHY_SERVER_LOST] = 504,
 	};
 
