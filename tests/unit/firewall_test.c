@@ -200,7 +200,7 @@ static void test_state_comes_back(void **state)
 	struct firewall_state s = {
 		.cookie = UINT64_MAX,
 		.owner = 7,
-		.place = { "t-1.x", 0x200, 0xf00, 3, 5, 9, true },
+		.place = { "t-1.x", 0x200, 0xf00, 3, 5, 9, true, false },
 		.values = { [FIREWALL_VALUE_PORTS] = { .was = (char *)"",
 						       .set = (char *)"1,2-3" } },
 	};
