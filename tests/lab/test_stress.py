@@ -34,6 +34,7 @@ CROWD = textwrap.dedent("""
     sockets = []
     for i in range(n):
         s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.setblocking(False)
         s.bind((source, first + i))
         s.connect_ex((address, port))

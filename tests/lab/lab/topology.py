@@ -79,7 +79,7 @@ class Lab:
     def __init__(self):
         self.client, self.proxy, self.server = (Namespace() for _ in range(3))
         self.sockets = []
-        self._ports = itertools.cycle(range(2000, 50000))
+        self._ports = itertools.cycle(range(2000, 32768))  # above it the kernel chooses
         self._build()
         self.client_tap = Tap(self.client, "c0")
         self.server_tap = Tap(self.server, "s0")
