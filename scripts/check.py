@@ -168,6 +168,8 @@ def run_pytest(name, folders, seconds, tally, layer, marker=None):
         command = [PYTHON, "-m", "pytest", "-q", "-ra", "--tb=short", "--durations=5", "-p",
                    "no:cacheprovider", f"--junitxml={report}",
                    *(["-m", marker] if marker else []), *folders]
+        if "structure" not in layer:  # each process has namespaces of its own
+            command += ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]
         env = {"LIMPID": str(program), "LIMPID_BUILD": name, "PYTHONDONTWRITEBYTECODE": "1",
                **SANITIZER_ENV}
         if "structure" not in layer:
@@ -298,9 +300,9 @@ def main():
                         "lab); default: everything")
     parser.add_argument("--build-only", action="store_true", help="compile, run nothing")
     parser.add_argument("--fuzz-seconds", type=int, default=10, metavar="N",
-                        help="for each target [20]")
-    parser.add_argument("--minutes", type=int, default=44, metavar="N",
-                        help="for everything; what has not begun by then has failed [44]")
+                        help="for each target [10]")
+    parser.add_argument("--minutes", type=int, default=40, metavar="N",
+                        help="for everything; what has not begun by then has failed [40]")
     arguments = parser.parse_args()
     arguments.deadline = time.monotonic() + 60 * arguments.minutes
     select(arguments.layers, parser)
