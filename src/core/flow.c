@@ -16,6 +16,7 @@
 #include "core/listener.h"
 #include "core/names.h"
 #include "core/users.h"
+#include "core/via.h"
 #include "core/worker.h"
 #include "sys/sock.h"
 
@@ -300,9 +301,9 @@ static void dial_start(struct flow *f, const struct plan *plan)
 	int r;
 
 	flow_set_target(f, &f->facts.target, plan);
-	if (plan->via)
+	if (plan->via && !(facts_lack_address(&f->facts) && via_is_header(plan->via)))
 		f->dialer = realm->parts.proxy_dialer;
-	else if (facts_lack_address(&f->facts))
+	else if (facts_lack_address(&f->facts)) /* headers name addresses */
 		f->dialer = realm->parts.name_dialer;
 	if (!f->dialer || (!f->facts.target.family && !f->facts.target_name)) {
 		f->dialer = realm->parts.dialer;

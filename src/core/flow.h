@@ -239,6 +239,16 @@ void flow_serve_begin(struct flow *f);
  * f->plan says.  Return: 0 or -ENOMEM. */
 int flow_introduce(struct flow *f);
 
+/**
+ * flow_header_write() - the header of the PROXY protocol about the client of @f
+ * @destination: whom it says the client asked for
+ * @out:	PROXY_HEADER_WRITE_CAP bytes
+ *
+ * Return: bytes written.
+ */
+size_t flow_header_write(const struct flow *f, uint8_t version, const struct addr *destination,
+			 uint8_t *out);
+
 /*
  * Between flow.c, flow_learn.c and flow_knock.c.
  */

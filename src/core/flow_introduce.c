@@ -10,16 +10,22 @@
 #include "codec/proxy_header.h"
 #include "core/flow.h"
 
-int flow_introduce(struct flow *f)
+size_t flow_header_write(const struct flow *f, uint8_t version, const struct addr *destination,
+			 uint8_t *out)
 {
 	const struct facts *facts = &f->facts;
-	bool named = facts->protocol == PROTOCOL_TLS && facts->host;
-	uint8_t header[PROXY_HEADER_WRITE_CAP];
-	struct span s;
+	bool asked = facts->host && (facts->protocol == PROTOCOL_TLS || facts->named);
 
-	s = span_of(header, proxy_header_write(header, f->plan.proxy_header, &facts->client,
-					       &facts->target, false,
-					       named ? span_str(facts->host) : span_of(NULL, 0)));
+	return proxy_header_write(out, version, &facts->client, destination, false,
+				  asked ? span_str(facts->host) : span_of(NULL, 0));
+}
+
+int flow_introduce(struct flow *f)
+{
+	uint8_t header[PROXY_HEADER_WRITE_CAP];
+	struct span s = span_of(header, flow_header_write(f, f->plan.proxy_header,
+							  &f->facts.target, header));
+
 	if (!f->served)
 		return buf_append(&f->up.rest, s, SIZE_MAX);
 	/* one that is dead already says so by itself */

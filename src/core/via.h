@@ -2,6 +2,7 @@
 #ifndef CORE_VIA_H
 #define CORE_VIA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/addr.h"
@@ -14,6 +15,8 @@ enum via_type {
 	VIA_SOCKS5,
 	VIA_HTTP,
 	VIA_HTTPS,
+	VIA_PROXY_V1, /* whoever listens there reads a header of the PROXY protocol */
+	VIA_PROXY_V2,
 };
 
 /**
@@ -34,5 +37,18 @@ struct via {
 	const struct via *via;
 	struct layer tls;
 };
+
+static inline bool via_is_header(const struct via *v)
+{
+	return v->type == VIA_PROXY_V1 || v->type == VIA_PROXY_V2;
+}
+
+/* A connection through @v (may be NULL) belongs to one client. */
+static inline bool via_names_client(const struct via *v)
+{
+	while (v && !via_is_header(v))
+		v = v->via;
+	return v;
+}
 
 #endif

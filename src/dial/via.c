@@ -10,6 +10,7 @@
  *	SEND		what it is asked is on its way
  *	RECEIVE		its answer is
  *
+ * Whoever reads a header of the PROXY protocol does not answer: it is sent, and the hop is done.
  * Answers of SOCKS are read to the byte.  How long the head of an HTTP answer is shows only when
  * it is there, so what follows it is given back (end_unread()).
  *
@@ -24,6 +25,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "codec/http1_connect.h"
+#include "codec/proxy_header.h"
 #include "codec/socks.h"
 #include "core/flow.h"
 #include "core/listener.h"
@@ -48,6 +50,7 @@ enum awaited {
 	AWAITED_LOGIN,
 	AWAITED_REPLY,
 	AWAITED_HEAD,
+	AWAITED_NOTHING,
 };
 
 /**
@@ -167,6 +170,15 @@ static int ask_http(struct via_dial *v)
 	return n < 0 ? n : ask(v, out, (size_t)n, AWAITED_HEAD);
 }
 
+static int tell(struct via_dial *v, uint8_t version)
+{
+	uint8_t out[PROXY_HEADER_WRITE_CAP];
+	const char *name;
+	const struct addr *to = destination(v, &name); /* names are resolved, or no configuration */
+
+	return ask(v, out, flow_header_write(v->flow, version, to, out), AWAITED_NOTHING);
+}
+
 /* The connection leads to hop v->at. */
 static int hop_begin(struct via_dial *v)
 {
@@ -182,6 +194,10 @@ static int hop_begin(struct via_dial *v)
 		r = hop->tls.ops->push(&v->flow->server, hop->tls.conf);
 		v->step = STEP_LAYER;
 		return r;
+	case VIA_PROXY_V1:
+		return tell(v, 1);
+	case VIA_PROXY_V2:
+		return tell(v, 2);
 	}
 	return -EINVAL;
 }
@@ -297,6 +313,7 @@ static size_t answer_bytes(const struct via_dial *v)
 			return 5;
 		return in[3] == 1 ? 10 : in[3] == 4 ? 22 : in[3] == 3 ? 7u + in[4] : 5;
 	case AWAITED_HEAD:
+	case AWAITED_NOTHING:
 		break;
 	}
 	return 0;
@@ -313,6 +330,8 @@ static int take_answer(struct via_dial *v)
 		return take_reply(v);
 	case AWAITED_HEAD:
 		return take_head(v);
+	case AWAITED_NOTHING:
+		return hop_done(v);
 	}
 	return -EINVAL;
 }
@@ -345,7 +364,7 @@ static int receive(struct via_dial *v)
 	size_t whole = answer_bytes(v), want = sizeof(bytes);
 	ssize_t n;
 
-	if (whole && v->in.len >= whole)
+	if (v->awaited == AWAITED_NOTHING || (whole && v->in.len >= whole))
 		return take_answer(v);
 	if (whole)
 		want = whole - v->in.len;

@@ -80,6 +80,10 @@ static void login_load(const struct yaml_node *map, const char *folder, struct v
 			 "user and password go together");
 	if (!user)
 		return;
+	if (via_is_header(v)) {
+		diag_add(d, user->key->at, "user", NULL, "without effect for this type");
+		return;
+	}
 	v->user = copy(user->text, d);
 	if (password)
 		v->password = copy(password->text, d);
@@ -154,6 +158,9 @@ static void chains_load(struct yaml_node *node, struct config *c, struct diag *d
 
 		if (via)
 			c->dialers[i].via = dialer_find(c, via, d);
+		if (c->dialers[i].via && via_is_header(c->dialers[i].via) && c->dialers[i].host)
+			diag_add(d, via->at, via->text, "a dialer at ip:port",
+				 "the one behind it is a name, and its header has no room for one");
 	}
 	i = 0;
 	for (struct yaml_node *n = node->child; n; n = n->next, i++) {

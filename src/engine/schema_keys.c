@@ -74,6 +74,8 @@ static const struct schema_word via_words[] = {
 	{ "socks5", VIA_SOCKS5 },
 	{ "http", VIA_HTTP },
 	{ "https", VIA_HTTPS },
+	{ "proxy-v1", VIA_PROXY_V1 },
+	{ "proxy-v2", VIA_PROXY_V2 },
 	{ 0 },
 };
 

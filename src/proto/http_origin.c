@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "core/own_ends.h"
+#include "core/via.h"
 #include "core/worker.h"
 #include "proto/http_origin.h"
 
@@ -100,7 +101,8 @@ static bool fits(const struct origin *o, struct flow *f, const struct plan *plan
 		return false;
 	if (o->plan.source != SOURCE_OWN && !addr_ip_eq(&o->client, &facts->client))
 		return false;
-	if (o->plan.proxy_header && !addr_eq(&o->client, &facts->client))
+	if ((o->plan.proxy_header || via_names_client(o->plan.via)) &&
+	    !addr_eq(&o->client, &facts->client))
 		return false; /* its server has been told of another client */
 	if (!o->name)
 		return addr_eq(&o->target, &facts->target) && plan_eq(&o->plan, plan);

@@ -2,13 +2,12 @@
 """The PROXY protocol: who may say who the client is, what follows, and what is said to servers."""
 import socket
 import struct
-import subprocess
 
 import pytest
 
 from lab import configs, sock
-from lab.limpid import binary
-from lab.introduce import HAPROXY, NGINX, TRUSTED, UDP, Program, Sender, read_v2, tlv, v1, v2
+from lab.introduce import (HAPROXY, NGINX, TRUSTED, UDP, Program, Sender, check, over, read_v2, talk,
+                           tlv, v1, v2)
 from lab.tls import client_hello
 from lab.topology import CLIENT, PROXY, SERVER, SERVER_2, Way
 
@@ -58,19 +57,6 @@ def run(lab, tmp_path):
     lab.close_sockets()
     for program in programs:
         program.close()
-
-
-def talk(client, server):
-    client.sendall(b"question")
-    assert sock.read_exactly(server, 8) == b"question"
-    server.sendall(b"an answer")
-    assert sock.read_exactly(client, 9) == b"an answer"
-
-
-def over(client, server):
-    client.close()
-    assert sock.read_to_end(server) == b""
-    server.close()
 
 
 def refused(limpid, client, why):
@@ -551,14 +537,6 @@ WRONG = {
         "the header comes only once the client is connected",
     "mode: fixed, proxy-protocol: maybe": "accepted: require, optional",
 }
-
-
-def check(text, tmp_path):
-    path = tmp_path / "limpid.yaml"
-    path.write_text(text, encoding="utf-8")
-    done = subprocess.run([binary(), "check", "--config", path], text=True, capture_output=True,
-                          check=False)
-    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("case", WRONG)

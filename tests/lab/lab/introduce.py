@@ -5,7 +5,8 @@ import struct
 import subprocess
 import time
 
-from .limpid import listening
+from . import sock
+from .limpid import binary, listening
 from .topology import CLIENT, PROXY, PROXY_FAR, SERVER
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -49,6 +50,19 @@ def read_v2(s):
         kind, size = struct.unpack(">BH", rest[:3])
         tlvs[kind], rest = rest[3:3 + size], rest[3 + size:]
     return (ips[0], ports[0]), (ips[1], ports[1]), tlvs
+
+
+def talk(client, server):
+    client.sendall(b"question")
+    assert sock.read_exactly(server, 8) == b"question"
+    server.sendall(b"an answer")
+    assert sock.read_exactly(client, 9) == b"an answer"
+
+
+def over(client, server):
+    client.close()
+    assert sock.read_to_end(server) == b""
+    server.close()
 
 
 class Sender:
@@ -116,3 +130,11 @@ pid {folder}/nginx.pid;
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 events {{ }}
 """
+
+
+def check(text, tmp_path):
+    path = tmp_path / "limpid.yaml"
+    path.write_text(text, encoding="utf-8")
+    done = subprocess.run([binary(), "check", "--config", path], text=True, capture_output=True,
+                          check=False)
+    return done.returncode, done.stderr
