@@ -72,7 +72,6 @@ void check_open_proxy(struct examination *e)
 			 "rule, or an address of the clients' network to listen on",
 			 e->path);
 		note(e, FINDING_WARN, subject, cure,
-		     "an open proxy: whoever reaches this port may use it (rule '%s')",
-		     rule->name);
+		     "an open proxy: whoever reaches this port may use it (rule '%s')", rule->name);
 	}
 }
