@@ -83,8 +83,7 @@ static void step_nft(struct firewall_steps *steps, char *script)
 }
 
 /* Owns @value; NULL: no memory. */
-static void step_write(struct firewall_steps *steps, const char *name, char *value,
-		       const char *was)
+static void step_write(struct firewall_steps *steps, const char *name, char *value, const char *was)
 {
 	struct firewall_step *step = step_add(steps);
 

@@ -201,8 +201,7 @@ static void print_intercepts(const struct firewall_writer *w, bool by_nat, uint3
 		n--; /* behind the chain's last own entry there is nothing to be left */
 	for (size_t i = 0; i < n; i++)
 		if (list[i].traffic & all)
-			print_intercept(w, &list[i], all,
-					is_translated(w->c, &list[i]) != by_nat);
+			print_intercept(w, &list[i], all, is_translated(w->c, &list[i]) != by_nat);
 }
 
 /* --- chains ------------------------------------------------------------------------------ */
@@ -478,8 +477,7 @@ static void print_table(const struct firewall_writer *w)
 		if (c->listeners[i].mode == LISTENER_TPROXY &&
 		    firewall_rules_bring(c, i, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE))
 			print_listener(w, &c->listeners[i]);
-	if (intercepts(c, false, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE) ||
-	    keeps_sources(c))
+	if (intercepts(c, false, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE) || keeps_sources(c))
 		print_prerouting(w);
 	if (firewall_rules_held_mark(c, c->n_listeners) > firewall_rules_held_mark(c, 0))
 		print_hold(w);
