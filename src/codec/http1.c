@@ -45,6 +45,11 @@ static bool is_token(uint8_t c)
 	return token[c];
 }
 
+static bool is_digit(uint8_t c)
+{
+	return c >= '0' && c <= '9';
+}
+
 static uint8_t lower(uint8_t c)
 {
 	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
@@ -95,7 +100,7 @@ static enum codec_result step_version(struct http1_scan *scan, struct span in)
 	size_t i = scan->at - scan->word_at;
 
 	if (i == sizeof(version) - 1)
-		return c == '0' || c == '1' ? step_to(scan, STEP_LINE_CR) : CODEC_BAD;
+		return is_digit(c) ? step_to(scan, STEP_LINE_CR) : CODEC_BAD;
 	if (c == (uint8_t)version[i])
 		return CODEC_MORE;
 	if (i < strlen("HTTP/"))
@@ -105,6 +110,7 @@ static enum codec_result step_version(struct http1_scan *scan, struct span in)
 		scan->h2 = true;
 		return CODEC_OTHER;
 	}
+	scan->other_major = i == strlen("HTTP/") && is_digit(c);
 	return CODEC_BAD;
 }
 
@@ -180,7 +186,7 @@ static int port_parse(struct span s, uint16_t *ret)
 	if (!s.len || s.len > 5)
 		return -EINVAL;
 	for (size_t i = 0; i < s.len; i++) {
-		if (s.data[i] < '0' || s.data[i] > '9')
+		if (!is_digit(s.data[i]))
 			return -EINVAL;
 		port = port * 10 + (s.data[i] - '0');
 	}
@@ -318,7 +324,7 @@ static bool request_read(struct span head, size_t n_fields, struct http1_request
 	line = cut(&head, '\n');
 	q->method = cut(&line, ' ');
 	q->target = cut(&line, ' ');
-	q->minor = line.data[strlen("HTTP/1.")] - '0';
+	q->minor = line.data[strlen("HTTP/1.")] != '0'; /* of a higher one we speak 1.1 */
 	q->user_agent = span_of(NULL, 0);
 	q->n_fields = n_fields;
 	for (size_t i = 0; i < n_fields; i++) {

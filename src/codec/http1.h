@@ -15,8 +15,9 @@
 /**
  * struct http1_scan - how far the walk over the head has come
  * @h2:	after CODEC_OTHER: the bytes are the preface of HTTP/2 (RFC 9113 section 3.4)
+ * @other_major: after CODEC_BAD: the request is one of HTTP/0, 2, 3...
  *
- * Zero before the first call, then the parser's own except for @h2.
+ * Zero before the first call, then the parser's own except for @h2, @other_major and @n_fields.
  */
 struct http1_scan {
 	size_t at;	 /* next byte of the input to look at */
@@ -26,6 +27,7 @@ struct http1_scan {
 	uint8_t n_empty; /* empty lines before the request line */
 	uint8_t step;
 	bool h2;
+	bool other_major;
 };
 
 /* One field line, without the white space around the value. */
@@ -46,7 +48,7 @@ enum http1_form {
  * struct http1_request - the head of a request
  * @method, @target: as received
  * @form:	form of @target
- * @minor:	HTTP/1.@minor: 0 or 1
+ * @minor:	HTTP/1.@minor: 0, or 1 for this and all above (RFC 9110 section 2.5)
  * @host:	of the target in absolute and authority form, else of the Host field: lower
  *		case, no port, no trailing dot; IPv6 without its brackets; "" when absent or empty
  * @host_is_ip:	@host is an IP address

@@ -10,6 +10,7 @@ static const char *const names[HTTP1_NAMES] = {
 	[HTTP1_CONNECTION] = "connection",
 	[HTTP1_CONTENT_LENGTH] = "content-length",
 	[HTTP1_CONTENT_TYPE] = "content-type",
+	[HTTP1_DATE] = "date",
 	[HTTP1_EXPECT] = "expect",
 	[HTTP1_HOST] = "host",
 	[HTTP1_KEEP_ALIVE] = "keep-alive",
@@ -88,7 +89,7 @@ bool http1_list_next(struct span *list, struct span *ret)
 static enum http1_name name_of(struct span name)
 {
 	/* the first letters of those below; most fields have another */
-	if (!name.len || !strchr("cehkmptu", lower(name.data[0])))
+	if (!name.len || !strchr("cdehkmptu", lower(name.data[0])))
 		return HTTP1_OTHER;
 	for (enum http1_name i = HTTP1_OTHER + 1; i < HTTP1_NAMES; i++)
 		if (http1_word_is(name, names[i]))
@@ -171,6 +172,7 @@ bool http1_goes_on(const struct http1_summary *s, const struct http1_field *fiel
 	switch ((enum http1_name)s->names[i]) {
 	case HTTP1_CONNECTION:
 	case HTTP1_CONTENT_LENGTH:
+	case HTTP1_EXPECT:
 	case HTTP1_HOST:
 	case HTTP1_KEEP_ALIVE:
 	case HTTP1_MAX_FORWARDS:
@@ -185,7 +187,7 @@ bool http1_goes_on(const struct http1_summary *s, const struct http1_field *fiel
 		return false;
 	case HTTP1_OTHER:
 	case HTTP1_CONTENT_TYPE:
-	case HTTP1_EXPECT:
+	case HTTP1_DATE:
 	case HTTP1_NAMES:
 		break;
 	}

@@ -10,6 +10,7 @@ enum http1_name {
 	HTTP1_CONNECTION,
 	HTTP1_CONTENT_LENGTH,
 	HTTP1_CONTENT_TYPE,
+	HTTP1_DATE,
 	HTTP1_EXPECT,
 	HTTP1_HOST,
 	HTTP1_KEEP_ALIVE,
@@ -52,7 +53,7 @@ int http1_summary_read(const struct http1_field *fields, size_t n, struct http1_
  * http1_goes_on() - is the @i-th field for the next one, too?
  *
  * False for those between two neighbours (RFC 9110 section 7.6.1), for what the proxy writes
- * itself (Host, Content-Length, Max-Forwards), and for what Connection names.
+ * itself (Host, Content-Length, Max-Forwards, Expect), and for what Connection names.
  */
 bool http1_goes_on(const struct http1_summary *s, const struct http1_field *fields, size_t n,
 		   size_t i);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Theory of operation.  Nothing but the beginning is judged before the whole head is there; so
- * the answer does not depend on how it was cut.
+ * Theory of operation.  Nothing but the beginning and the ends of lines is judged before the whole
+ * head is there; so the answer does not depend on how it was cut.
  */
 #include <string.h>
 
@@ -9,6 +9,18 @@
 #include "codec/http1_response.h"
 
 static const char version[] = "HTTP/1.";
+
+/* A line that ends in LF alone, from @at on. */
+static bool has_bare_lf(struct span in, size_t at)
+{
+	const uint8_t *lf;
+
+	for (; at < in.len && (lf = memchr(in.data + at, '\n', in.len - at));
+	     at = (size_t)(lf - in.data) + 1)
+		if (lf == in.data || lf[-1] != '\r')
+			return true;
+	return false;
+}
 
 /* Where the empty line ends, or 0. */
 static size_t head_end(size_t *scanned, struct span in)
@@ -33,9 +45,9 @@ static bool status_line_read(struct span line, struct http1_response *ret)
 
 	if (line.len < at + 5 || memcmp(line.data, version, at) || line.data[at + 1] != ' ')
 		return false;
-	if (line.data[at] != '0' && line.data[at] != '1')
+	if (!is_digit(line.data[at]))
 		return false;
-	ret->minor = line.data[at] - '0';
+	ret->minor = line.data[at] != '0';
 	ret->status = 0;
 	for (size_t i = at + 2; i < at + 5; i++) {
 		if (!is_digit(line.data[i]))
@@ -50,12 +62,13 @@ static bool status_line_read(struct span line, struct http1_response *ret)
 		if ((ret->reason.data[i] < ' ' && ret->reason.data[i] != '\t') ||
 		    ret->reason.data[i] == 0x7f)
 			return false;
-	return ret->status >= 100 && ret->status <= 599;
+	return ret->status >= 100; /* those above 599, too: clients know what to do with them */
 }
 
 enum codec_result http1_response_parse(size_t *scanned, struct span in, size_t head_max_bytes,
 				       struct http1_response *ret)
 {
+	size_t before = *scanned;
 	struct span head, line;
 	const uint8_t *lf;
 	int n;
@@ -66,7 +79,7 @@ enum codec_result http1_response_parse(size_t *scanned, struct span in, size_t h
 		return CODEC_OTHER;
 	ret->head_bytes = head_end(scanned, in);
 	if (!ret->head_bytes)
-		return in.len >= head_max_bytes ? CODEC_BAD : CODEC_MORE;
+		return in.len >= head_max_bytes || has_bare_lf(in, before) ? CODEC_BAD : CODEC_MORE;
 	head = span_head(in, ret->head_bytes - 2);
 	lf = memchr(head.data, '\n', head.len);
 	line = span_head(head, (size_t)(lf - head.data));

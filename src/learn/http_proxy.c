@@ -135,7 +135,7 @@ static enum learn_result connect_take(struct flow *f, const struct http1_request
 	enum learn_result r;
 
 	/* a CONNECT has no content (RFC 9110 section 9.3.6): whose would those bytes be? */
-	if (!field_of(q, "content-length", &value) || value.data ||
+	if (!field_of(q, "content-length", &value) || (value.data && !span_eq_str(value, "0")) ||
 	    !field_of(q, "transfer-encoding", &value) || value.data)
 		return bad_request(f, "A CONNECT request has no content");
 	if (!q->host[0])
@@ -200,6 +200,10 @@ static enum learn_result http_proxy_learn(struct flow *f, const struct learner *
 	case CODEC_DONE:
 		return request_take(f, &q);
 	case CODEC_BAD:
+		if (scan->other_major)
+			return turn_away(f, WHY_GREETING, 505, "This is a proxy for HTTP/1.1");
+		if (scan->n_fields == HTTP1_MAX_FIELDS)
+			return turn_away(f, WHY_GREETING, 431, "The request has too many fields");
 		if (f->look_full && !memmem(look.data, look.len, "\r\n\r\n", 4))
 			return unfinished(f, look);
 		return bad_request(f, "The request is malformed");

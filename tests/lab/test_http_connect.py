@@ -191,7 +191,7 @@ def test_loop(lab, serve):
     "CONNECT :7000 HTTP/1.1",
     "CONNECT http://10.77.2.2:7000/ HTTP/1.1",
     "CONNECT  10.77.2.2:7000 HTTP/1.1",
-    "CONNECT 10.77.2.2:7000 HTTP/1.7",
+    "CONNECT 10.77.2.2:7000 HTTP/1.x",
     "CONNECT 10.77.2.2:7000",
     "GET / HTTP/1.1",                           # origin form, to a proxy
     "\x05\x01\x00",                             # SOCKS
@@ -208,7 +208,8 @@ def test_bad_request(lab, serve, request_line):
 
 
 @pytest.mark.parametrize("fields", [
-    "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n", " folded: x\r\n", "Space : x\r\n",
+    "Content-Length: 1\r\n", "Content-Length: 0\r\nContent-Length: 0\r\n",
+    "Transfer-Encoding: chunked\r\n", " folded: x\r\n", "Space : x\r\n",
     "Nul: \x00\r\n", "Cr: \r x\r\n", "Lf: x\n"])
 def test_bad_fields(lab, serve, fields):
     serve(config())
@@ -228,15 +229,40 @@ def test_no_host(lab, serve):
     page(client.message(), 400)
 
 
-def test_http_2_preface(lab, serve):
+@pytest.mark.parametrize("text", ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                                  "CONNECT 10.77.2.2:7000 HTTP/2.0\r\n\r\n",
+                                  "GET http://10.77.2.2:7000/ HTTP/0.9\r\n\r\n"])
+def test_other_major_version(lab, serve, text):
     serve(config())
     client = Client(lab)
-    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    client.send(text)
     page(client.message(), 505)
 
 
+@pytest.mark.parametrize("fields", ["Content-Length: 0\r\n", "Proxy-Connection: keep-alive\r\n"])
+def test_what_old_clients_say(lab, serve, fields):
+    """WinINET says Content-Length: 0, which leaves nothing open."""
+    serve(config())
+    listener = lab.listen(4, SERVER[4], 7000)
+    client = Client(lab)
+    assert client.connect_to("10.77.2.2:7000", fields).status == 200
+    tunnel(lab, client, listener)
+
+
+def test_higher_minor_version(lab, serve):
+    """RFC 9110 section 2.5: it is read as the highest that is known."""
+    serve(config())
+    listener = lab.listen(4, SERVER[4], 7000)
+    client = Client(lab)
+    client.send(CONNECT.replace("HTTP/1.1", "HTTP/1.7"))
+    assert client.head().first == "HTTP/1.1 200 Connection established"
+    tunnel(lab, client, listener)
+
+
 @pytest.mark.parametrize("start, status", [("GET http://x/", 414),
-                                           ("GET http://x/ HTTP/1.1\r\nX: ", 431)])
+                                           ("GET http://x/ HTTP/1.1\r\nX: ", 431),
+                                           ("GET http://x/ HTTP/1.1\r\n" + "X: y\r\n" * 200,
+                                            431)])
 def test_too_long(lab, serve, start, status):
     serve(config(more="limits: { look-ahead: 4KiB }"))
     client = Client(lab)

@@ -166,10 +166,30 @@ static void test_h2(void **state)
 	assert_int_equal(check("GET * HTTP/2.0\r\n", &q), CODEC_BAD);
 }
 
+/* RFC 9110 section 2.5: another minor version is read as ours, another major one is not. */
+static void test_versions(void **state)
+{
+	static const char *const others[] = { "GET / HTTP/2", "GET / HTTP/0.9", "GET / HTTP/3.0" };
+	struct http1_request q;
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		struct http1_scan scan = { 0 };
+
+		assert_int_equal(http1_request_parse(&scan, span_str(others[i]), 8192, &q),
+				 CODEC_BAD);
+		assert_true(scan.other_major);
+	}
+	assert_int_equal(check("GET / HTTP/1.9\r\n\r\n", &q), CODEC_DONE);
+	assert_int_equal(q.minor, 1);
+	assert_int_equal(check("GET / HTTP/1.0\r\n\r\n", &q), CODEC_DONE);
+	assert_int_equal(q.minor, 0);
+}
+
 static void test_bad(void **state)
 {
 	static const char *const cases[] = {
-		"GET / HTTP/1.2",
+		"GET / HTTP/1.x",
+		"GET / HTTP/1.12",
 		"GET / HTTP/9",
 		"GET / HTTP/1.1\n",
 		"GET / HTTP/1.1 ",
@@ -273,7 +293,7 @@ int main(void)
 		cmocka_unit_test(test_forms),	    cmocka_unit_test(test_other),
 		cmocka_unit_test(test_other_early), cmocka_unit_test(test_h2),
 		cmocka_unit_test(test_bad),	    cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_endless),
+		cmocka_unit_test(test_endless),	    cmocka_unit_test(test_versions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
