@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "cmd/options.h"
@@ -140,7 +139,6 @@ struct rules {
 	uint64_t owner;
 	struct guard guard;
 	bool by_guard; /* only the guard may take them back */
-	int held_fd;   /* says that they are in use */
 };
 
 /* Before there is a second thread. */
@@ -167,8 +165,6 @@ static void rules_end(struct rules *rules)
 	if (guard_end(&rules->guard) < 0 && rules->by_guard)
 		log_line(LOG_ERROR, "the guard was killed: the firewall stays as it is; cure: "
 				    "limpid firewall down");
-	if (rules->held_fd >= 0)
-		close(rules->held_fd);
 }
 
 static void block_signals(sigset_t *signals)
@@ -194,7 +190,7 @@ static int start(struct config *config, const char *user, struct rules *rules, s
 		return r;
 	}
 	if (rules->owner != FIREWALL_BY_HAND)
-		r = firewall_up(config, rules->owner, &rules->held_fd, error, sizeof(error));
+		r = firewall_up(config, rules->owner, error, sizeof(error));
 	if (r < 0) {
 		fprintf(stderr, "limpid serve: firewall: %s\n", error);
 		engine_free(*ret);
@@ -217,7 +213,7 @@ static int start(struct config *config, const char *user, struct rules *rules, s
 
 static int serve(const struct wish *wish)
 {
-	struct rules rules = { .by_guard = wish->user, .held_fd = -1 };
+	struct rules rules = { .by_guard = wish->user };
 	struct config *config;
 	struct engine *e;
 	uint32_t drain_ms;

@@ -74,7 +74,7 @@ enum source_got {
  * @answered:	it has had its answer, or has been asked to speak first
  * @served:	the proto deals with the client itself: see flow_serve.c
  * @proto_state: the proto's own
- * @farewell_bytes: read and dropped in PHASE_FAREWELL
+ * @farewell_ms: when PHASE_FAREWELL began
  * @resolving:	no address of the target's name is known yet
  * @came, @made: the two connections as realm->own_ends knows them; NULL: it does not
  * @dead:	the end that failed, while the other is still given what it had sent
@@ -115,7 +115,7 @@ struct flow {
 	void *proto_state;
 	const struct learner *greeter;
 	struct login_request *login;
-	size_t farewell_bytes;
+	uint64_t farewell_ms;
 	struct end *dead;
 	uint64_t unsaid_bytes;
 	void (*upgrade)(struct flow *f);
@@ -198,10 +198,6 @@ int flow_reply(struct flow *f, struct span bytes);
 /* @l has recognised its client: it owes an answer, whatever becomes of the flow. */
 void flow_greeted(struct flow *f, const struct learner *l);
 
-/* The client, who may be waiting for an answer, is to be heard first: it gets it now, as if the
- * server were there.  A refusal later can then only be a RST. */
-void flow_hear(struct flow *f);
-
 /**
  * flow_serve() - this flow is @proto's: nothing is decided or dialled for it as a whole
  *
@@ -227,6 +223,10 @@ void flow_farewell(struct flow *f, enum why why);
 
 /* Let the greeter answer.  Return: 0 or -errno. */
 int flow_answer(struct flow *f, enum why outcome);
+
+/* Policy must hear the client, who may be waiting for an answer: it gets it now, as if the server
+ * were there.  A refusal later can then only be a RST. */
+void flow_hear(struct flow *f);
 
 /* There will be no server: the greeter says why, and the flow ends when that has been read;
  * without a greeter it ends at once. */

@@ -19,8 +19,11 @@
 #include "core/flow.h"
 #include "core/worker.h"
 
+/* For a client that says nothing more; and for one that says more and more. */
 #define FAREWELL_MS 2000
-#define FAREWELL_MAX_BYTES ((size_t)1 << 20)
+#define FAREWELL_MAX_MS 30000
+/* Dropped before others get a turn. */
+#define FAREWELL_TURN_BYTES ((size_t)1 << 20)
 
 void flow_greeted(struct flow *f, const struct learner *l)
 {
@@ -59,15 +62,36 @@ void flow_farewell(struct flow *f, enum why why)
 	f->phase = PHASE_FAREWELL;
 	f->down.paused = true;
 	f->view = span_of(NULL, 0);
+	f->farewell_ms = loop_now_ms(&f->worker->loop);
 	flow_set_timer(f, FAREWELL_MS);
 	flow_defer(f); /* callers go on for a moment */
+}
+
+/* Return: false, the client has ended or broken off. */
+static bool farewell_drop(struct flow *f)
+{
+	struct lane_tools *t = &f->worker->tools;
+	uint64_t past_ms = loop_now_ms(&f->worker->loop) - f->farewell_ms;
+	size_t dropped = 0;
+	ssize_t n = -EAGAIN;
+
+	while (end_can_read(&f->client) && dropped < FAREWELL_TURN_BYTES) {
+		n = stream_read(f->client.top, t->buffer, t->buffer_bytes);
+		if (n <= 0)
+			break;
+		dropped += (size_t)n;
+	}
+	if (dropped && past_ms < FAREWELL_MAX_MS - FAREWELL_MS)
+		flow_set_timer(f, FAREWELL_MS);
+	if (dropped >= FAREWELL_TURN_BYTES)
+		flow_defer(f);
+	return (n > 0 || n == -EAGAIN) && !f->client.failed;
 }
 
 void flow_run_farewell(struct flow *f)
 {
 	struct lane_tools *t = &f->worker->tools;
 	enum why why = f->why;
-	ssize_t n = -EAGAIN;
 	int error = 0;
 
 	if (!f->down.finished) {
@@ -80,14 +104,7 @@ void flow_run_farewell(struct flow *f)
 		lane_finish(&f->down);
 	}
 	(void)stream_flush(f->client.top); /* the end of a layer, if it had to wait */
-	while (end_can_read(&f->client) && f->farewell_bytes < FAREWELL_MAX_BYTES) {
-		n = stream_read(f->client.top, t->buffer, t->buffer_bytes);
-		if (n <= 0)
-			break;
-		f->farewell_bytes += (size_t)n;
-	}
-	if ((n <= 0 && n != -EAGAIN) || f->client.failed ||
-	    f->farewell_bytes >= FAREWELL_MAX_BYTES)
+	if (!farewell_drop(f))
 		flow_close(f, why);
 }
 

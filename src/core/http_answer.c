@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/http_answer.h"
 
@@ -81,6 +82,8 @@ static const char *proxy_error(const struct http_answer *a)
 		[WHY_INTERNAL] = "proxy_internal_error",
 	};
 
+	if (a->error)
+		return a->error;
 	return types[a->why] ? types[a->why] : "http_protocol_error";
 }
 
@@ -116,16 +119,30 @@ static size_t body_format(const struct http_answer *a, char body[static BODY_CAP
 		a->text ? a->text : why_text(a->why), why_word(a->why));
 }
 
+void http_date_format(char dst[static HTTP_DATE_CAP])
+{
+	static const char days[] = "SunMonTueWedThuFriSat";
+	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	time_t now = time(NULL);
+	struct tm t;
+
+	gmtime_r(&now, &t);
+	snprintf(dst, HTTP_DATE_CAP, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
+		 days + 3 * t.tm_wday, t.tm_mday, months + 3 * t.tm_mon, t.tm_year + 1900,
+		 t.tm_hour, t.tm_min, t.tm_sec);
+}
+
 size_t http_answer_format(const struct http_answer *a, char dst[static HTTP_ANSWER_CAP])
 {
-	char body[BODY_CAP];
+	char body[BODY_CAP], date[HTTP_DATE_CAP];
 	size_t n, n_body = body_format(a, body);
 
+	http_date_format(date);
 	n = (size_t)snprintf(dst, HTTP_ANSWER_CAP,
-			     "HTTP/1.1 %u %s\r\nContent-Type: text/html; charset=utf-8\r\n"
+			     "HTTP/1.1 %u %s\r\n%sContent-Type: text/html; charset=utf-8\r\n"
 			     "Content-Length: %zu\r\nCache-Control: no-store\r\n"
 			     "Proxy-Status: limpid; error=%s\r\n%s%s\r\n",
-			     a->status, reason(a->status), n_body, proxy_error(a),
+			     a->status, reason(a->status), date, n_body, proxy_error(a),
 			     a->fields ? a->fields : "", a->keep ? "" : "Connection: close\r\n");
 	if (!a->no_body && n + n_body < HTTP_ANSWER_CAP) {
 		memcpy(dst + n, body, n_body);

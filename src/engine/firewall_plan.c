@@ -31,7 +31,6 @@ void firewall_steps_done(struct firewall_steps *steps)
 		free(steps->list[i].line);
 		free(steps->list[i].input);
 		free(steps->list[i].value);
-		free(steps->list[i].was);
 	}
 	free(steps->list);
 	*steps = (struct firewall_steps){ 0 };
@@ -83,7 +82,7 @@ static void step_nft(struct firewall_steps *steps, char *script)
 }
 
 /* Owns @value; NULL: no memory. */
-static void step_write(struct firewall_steps *steps, const char *name, char *value, const char *was)
+static void step_write(struct firewall_steps *steps, const char *name, char *value)
 {
 	struct firewall_step *step = step_add(steps);
 
@@ -93,8 +92,7 @@ static void step_write(struct firewall_steps *steps, const char *name, char *val
 	}
 	step->name = name;
 	step->value = value;
-	step->was = strdup(was);
-	steps->no_memory = steps->no_memory || !value || !step->was;
+	steps->no_memory = steps->no_memory || !value;
 }
 
 /* --- ports ------------------------------------------------------------------------------- */
@@ -225,8 +223,8 @@ int firewall_plan(const struct config *c, const struct firewall_host *host,
 		return r;
 	firewall_place_of(c, host, ret_place);
 	if (host->demux[0])
-		step_write(ret, FIREWALL_DEMUX, strdup("0"), host->demux);
-	step_write(ret, FIREWALL_PORTS, firewall_ports_add(host->ports, c), host->ports);
+		step_write(ret, FIREWALL_DEMUX, strdup("0"));
+	step_write(ret, FIREWALL_PORTS, firewall_ports_add(host->ports, c));
 	for (char family = '4'; family <= (host->v6 ? '6' : '4'); family += 2) {
 		step_run(ret, NULL, "ip -%c route replace local default dev lo table %u", family,
 			 ret_place->route_table);
@@ -269,8 +267,7 @@ void firewall_steps_print(const struct firewall_steps *steps, FILE *to)
 		const struct firewall_step *s = &steps->list[i];
 
 		if (!s->line)
-			fprintf(to, "echo '%s' >/proc/sys/net/ipv4/%s # was '%s'\n", s->value,
-				s->name, s->was);
+			fprintf(to, "echo '%s' >/proc/sys/net/ipv4/%s\n", s->value, s->name);
 		else if (s->input)
 			fprintf(to, "%s <<'EOF'\n%sEOF\n", s->line, s->input);
 		else

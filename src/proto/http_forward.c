@@ -145,7 +145,7 @@ bool hub_send_down(struct hub *h, struct span s)
 }
 
 /* What cannot be sent any more is forgotten; the server may have said why. */
-static void up_dead(struct hub *h)
+void hub_up_dead(struct hub *h)
 {
 	buf_done(&h->up);
 	h->up_over = true;
@@ -165,7 +165,7 @@ bool hub_send_up(struct hub *h, struct span s)
 	}
 	moved(h, s.len);
 	if (r < 0)
-		up_dead(h);
+		hub_up_dead(h);
 	return r == 0;
 }
 
@@ -214,6 +214,8 @@ void hub_exchange_over(struct hub *h, enum why why)
 	buf_done(&h->reply);
 	buf_done(&h->trailers);
 	h->why = why;
+	h->head_ms = 0;
+	h->answered = false;
 	h->step = h->keep && !h->client_end ? HUB_HEAD : HUB_LAST;
 	if (h->client_end && h->keep && h->in.len)
 		h->step = HUB_HEAD; /* what it had said before */
@@ -256,6 +258,10 @@ static bool hub_step(struct hub *h)
 	case HUB_DIAL:
 		return false;
 	case HUB_EXCHANGE:
+		if (h->answered && h->up_over && !h->up.len) {
+			hub_exchange_over(h, WHY_FINISHED);
+			return true;
+		}
 		more = hub_upload(h);
 		if (flow_is_over(f) || f->proto_state != h || h->step != HUB_EXCHANGE)
 			return true;
@@ -281,7 +287,7 @@ static void forward_relay(struct flow *f)
 		}
 		r = h->origin ? flush(&h->origin->end, &h->up) : 0;
 		if (r < 0 && r != -EAGAIN)
-			up_dead(h);
+			hub_up_dead(h);
 		if (f->client.failed) {
 			flow_close(f, WHY_CLIENT_RESET);
 			return;
@@ -294,10 +300,17 @@ static void forward_relay(struct flow *f)
 	flow_defer(f);
 }
 
+/* How often to look whether anything is late. */
+static void tick(struct flow *f)
+{
+	const struct timeouts *t = &f->snapshot->timeouts;
+
+	flow_set_timer(f, t->idle_ms < t->keep_alive_ms ? t->idle_ms : t->keep_alive_ms);
+}
+
 static void forward_open(struct flow *f)
 {
 	struct hub *h = NEW0(struct hub);
-	uint32_t tick_ms = f->snapshot->timeouts.keep_alive_ms;
 
 	if (!h || buf_append(&h->in, buf_span(&f->look), SIZE_MAX) < 0) {
 		free(h);
@@ -311,7 +324,7 @@ static void forward_open(struct flow *f)
 	flow_consume(f, f->look.len);
 	f->facts.protocol = PROTOCOL_HTTP;
 	f->facts.settled = true;
-	flow_set_timer(f, tick_ms);
+	tick(f);
 }
 
 static void forward_forget(struct flow *f)
@@ -337,12 +350,27 @@ static void forward_forget(struct flow *f)
 	free(h);
 }
 
+static void request_late(struct hub *h)
+{
+	struct http_answer a = {
+		.status = 408,
+		.why = WHY_IDLE,
+		.error = "http_request_error",
+		.text = "The request did not come in time",
+	};
+
+	if (h->step == HUB_HEAD)
+		h->said.len = 0; /* was about the one before */
+	h->keep = false;
+	hub_answer(h, &a);
+}
+
 static void forward_timeout(struct flow *f)
 {
 	struct hub *h = f->proto_state;
 	const struct timeouts *t = &f->snapshot->timeouts;
-	uint64_t quiet_ms = loop_now_ms(&f->worker->loop) - f->active_ms;
-	bool partly = h->step == HUB_HEAD && h->in.len;
+	bool partly = h->step == HUB_HEAD && h->head_ms;
+	uint64_t quiet_ms = loop_now_ms(&f->worker->loop) - (partly ? h->head_ms : f->active_ms);
 	uint32_t limit_ms = h->step == HUB_EXCHANGE ? t->idle_ms
 			    : partly		    ? t->sniff_ms
 						    : t->keep_alive_ms;
@@ -352,10 +380,10 @@ static void forward_timeout(struct flow *f)
 		flow_set_timer(f, limit_ms < t->keep_alive_ms ? limit_ms : t->keep_alive_ms);
 		return;
 	}
-	if (h->step == HUB_EXCHANGE && !h->begun) {
+	if (partly || (h->step == HUB_EXCHANGE && !h->begun && !h->up_over && !h->up.len)) {
+		request_late(h);
+	} else if (h->step == HUB_EXCHANGE && !h->begun) {
 		hub_fail(h, WHY_IDLE, "The server did not answer in time");
-	} else if (partly) {
-		hub_fail(h, WHY_NO_TARGET, "The request did not come in time");
 	} else if (h->step == HUB_HEAD) {
 		h->why = WHY_FINISHED;
 		h->step = HUB_LAST;
@@ -365,7 +393,7 @@ static void forward_timeout(struct flow *f)
 	}
 	if (flow_is_over(f))
 		return;
-	flow_set_timer(f, t->keep_alive_ms);
+	tick(f);
 	flow_defer(f);
 }
 
@@ -373,7 +401,7 @@ static void forward_dialled(struct flow *f, enum why outcome)
 {
 	struct hub *h = f->proto_state;
 
-	flow_set_timer(f, f->snapshot->timeouts.keep_alive_ms);
+	tick(f);
 	hub_dialled(h, outcome);
 	flow_defer(f);
 }

@@ -36,6 +36,7 @@ enum hub_step {
  * struct hub - a client of an HTTP proxy; f->proto_state
  * @in:		what it has said and nobody has looked at
  * @hungry:	of which is less than a head
+ * @head_ms:	since when
  * @up, @down:	not taken yet by the server, by the client
  * @again:	the head of a request that may be sent again, on a new connection
  * @reply:	the beginning of the answer's head
@@ -48,6 +49,8 @@ enum hub_step {
  * @up_chunked, @down_chunked: how content is written
  * @keep:	the client's connection goes on afterwards
  * @origin_keep: and so does the server's
+ * @expects:	the client waits for 100 before it sends content
+ * @answered:	the answer has been given, while the server still takes the rest of the request
  * @no_content:	the answer has none, whatever its head says: HEAD
  * @upgrade:	the client wants to go on with another protocol
  * @retry:	@again may be used
@@ -60,7 +63,7 @@ struct hub {
 	struct http1_scan scan;
 	size_t scanned;
 	struct buf in, up, down, again, reply, trailers, login, said;
-	uint64_t login_ms, start_us;
+	uint64_t login_ms, start_us, head_ms;
 	struct http1_body up_body, down_body;
 	uint64_t up_bytes, down_bytes;
 	unsigned int status;
@@ -69,7 +72,7 @@ struct hub {
 	uint8_t minor;
 	enum why why;
 	bool hungry, up_over, begun, up_chunked, down_chunked, keep, origin_keep, no_content;
-	bool upgrade, retry, client_end;
+	bool upgrade, retry, client_end, expects, answered;
 };
 
 /* A message being written in the second half of the thread's buffer. */
@@ -92,6 +95,9 @@ void http_put_end(struct http_out *o, struct span trailers);
  * hub_send_up(): the server is dead, and what it has said will be read). */
 bool hub_send_down(struct hub *h, struct span s);
 bool hub_send_up(struct hub *h, struct span s);
+
+/* What cannot be sent to the server any more is forgotten. */
+void hub_up_dead(struct hub *h);
 
 /* Answer the client ourselves; the exchange is over. */
 void hub_answer(struct hub *h, struct http_answer *a);

@@ -24,6 +24,8 @@
 
 #define CHALLENGE "Proxy-Authenticate: Basic realm=\"limpid\", charset=\"UTF-8\"\r\n"
 
+#define MAX_FORWARDS 100000
+
 /* A request being looked at. */
 struct request {
 	struct http1_request head;
@@ -72,7 +74,7 @@ static void note(struct hub *h, const struct http1_request *q)
 	h->up_bytes = h->down_bytes = 0;
 	h->minor = q->minor;
 	h->no_content = span_eq_str(q->method, "HEAD");
-	h->begun = h->upgrade = h->retry = h->up_over = h->origin_keep = false;
+	h->begun = h->upgrade = h->retry = h->up_over = h->origin_keep = h->expects = false;
 	h->scanned = 0;
 }
 
@@ -89,7 +91,7 @@ static bool target_split(struct request *q)
 		n++;
 	q->authority = span_head(rest, n);
 	q->path = span_skip(rest, n);
-	return !q->path.len || !memchr(q->path.data, '#', q->path.len);
+	return true;
 }
 
 static bool forwards_read(struct request *q)
@@ -101,12 +103,13 @@ static bool forwards_read(struct request *q)
 	if (!q->counted)
 		return true;
 	q->max_forwards = 0;
-	if (!s.len || s.len > 6)
+	if (!s.len)
 		return false;
 	for (size_t i = 0; i < s.len; i++) {
 		if (s.data[i] < '0' || s.data[i] > '9')
 			return false;
-		q->max_forwards = q->max_forwards * 10 + (s.data[i] - '0');
+		if (q->max_forwards < MAX_FORWARDS)
+			q->max_forwards = q->max_forwards * 10 + (s.data[i] - '0');
 	}
 	return true;
 }
@@ -137,9 +140,13 @@ static bool request_check(struct hub *h, struct request *q)
 		return refuse(h, 501,
 			      "Only http:// is served here; what is https:// goes through "
 			      "CONNECT");
+	if (q->path.len && memchr(q->path.data, '#', q->path.len))
+		return refuse(h, 400, "What stands behind # is not for servers");
 	if (!forwards_read(q))
 		return refuse(h, 400, "Max-Forwards is no number");
-	h->keep = head->minor && !q->fields.close;
+	h->keep = head->minor && !q->fields.close &&
+		  !http1_word_is(q->fields.first[HTTP1_PROXY_CONNECTION], "close");
+	h->expects = head->minor && q->fields.n[HTTP1_EXPECT];
 	h->upgrade = q->fields.upgrade && head->minor && h->up_over &&
 		     q->fields.n[HTTP1_UPGRADE] == 1 &&
 		     http1_word_is(q->fields.first[HTTP1_UPGRADE], "websocket");
@@ -179,20 +186,6 @@ static bool target_set(struct hub *h, const struct http1_request *q)
 	return true;
 }
 
-/* `target: host`: the Host field counts, and not what stands in the request line. */
-static void target_of_host(struct request *q)
-{
-	struct span host = q->fields.first[HTTP1_HOST];
-	uint16_t port = q->head.port;
-
-	if (!host.len ||
-	    http1_authority_parse(host, q->head.host, &q->head.host_is_ip, &q->head.port) < 0)
-		return;
-	if (!q->head.port)
-		q->head.port = port;
-	q->authority = host;
-}
-
 /* ---- what goes on ---- */
 
 /* A server asked for "*" has no path (RFC 9112 section 3.2.4). */
@@ -230,6 +223,11 @@ static void put_head(struct hub *h, struct http_out *o, const struct request *q)
 	} else if (q->fields.n[HTTP1_MAX_FORWARDS]) {
 		http_put_str(o, "Max-Forwards: ");
 		http_put(o, q->fields.first[HTTP1_MAX_FORWARDS]);
+		http_put_str(o, "\r\n");
+	}
+	if (h->expects) { /* HTTP/1.0 knows nothing of it */
+		http_put_str(o, "Expect: ");
+		http_put(o, q->fields.first[HTTP1_EXPECT]);
 		http_put_str(o, "\r\n");
 	}
 	if (h->upgrade)
@@ -315,8 +313,6 @@ static size_t request_begin(struct hub *h, struct request *q, uint8_t *bytes, si
 	size_t used = 0, room, body;
 
 	f->facts.mismatch = !http1_same(q->fields.first[HTTP1_HOST], q->authority);
-	if (f->listener->targets & 1u << PROTOCOL_HTTP)
-		target_of_host(q);
 	if (!target_set(h, &q->head)) {
 		hub_fail(h, WHY_INTERNAL, NULL);
 		return 0;
@@ -354,7 +350,7 @@ static void answer_ourselves(struct hub *h, const struct request *q)
 				 .why = WHY_FINISHED,
 				 .fields = "Allow: OPTIONS\r\n",
 				 .text = "limpid does not reflect requests" };
-	const char *text = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+	char text[128], date[HTTP_DATE_CAP];
 
 	if (!span_eq_str(q->head.method, "OPTIONS")) {
 		hub_answer(h, &a);
@@ -362,6 +358,9 @@ static void answer_ourselves(struct hub *h, const struct request *q)
 	}
 	h->status = 200;
 	h->keep = h->keep && h->up_over;
+	http_date_format(date);
+	snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\n%sContent-Length: 0\r\n%s\r\n", date,
+		 h->keep ? "" : "Connection: close\r\n");
 	if (hub_send_down(h, span_str(text)))
 		hub_exchange_over(h, WHY_FINISHED);
 }
@@ -454,7 +453,11 @@ static void head_look(struct hub *h, uint8_t *bytes, size_t len, bool fresh)
 	case CODEC_BAD:
 		h->keep = false;
 		h->said.len = 0;
-		if (len >= max && !memmem(bytes, max, "\r\n\r\n", 4))
+		if (h->scan.other_major)
+			refuse(h, 505, "This is a proxy for HTTP/1.1");
+		else if (h->scan.n_fields == HTTP1_MAX_FIELDS)
+			refuse(h, 431, "The request has too many fields");
+		else if (len >= max && !memmem(bytes, max, "\r\n\r\n", 4))
 			refuse(h, memchr(bytes, '\n', len) ? 431 : 414,
 			       "The head of the request is too long");
 		else
@@ -466,6 +469,8 @@ static void head_look(struct hub *h, uint8_t *bytes, size_t len, bool fresh)
 		break;
 	case CODEC_MORE:
 		h->hungry = true;
+		if (!h->head_ms)
+			h->head_ms = loop_now_ms(&f->worker->loop);
 		break;
 	}
 	keep_rest(h, bytes, len, used, fresh);
@@ -475,7 +480,7 @@ bool hub_request(struct hub *h)
 {
 	struct flow *f = h->flow;
 	struct lane_tools *t = &f->worker->tools;
-	bool partly = h->in.len;
+	bool partly = h->in.len, timed = h->head_ms;
 	size_t n = 0;
 
 	if (h->down.len)
@@ -508,7 +513,7 @@ bool hub_request(struct hub *h)
 		head_look(h, t->buffer, n, true);
 	else
 		head_look(h, h->in.data, h->in.len, false);
-	if (!flow_is_over(f) && f->proto_state == h && h->hungry && !partly)
+	if (!flow_is_over(f) && f->proto_state == h && h->hungry && !timed)
 		flow_set_timer(f, f->snapshot->timeouts.sniff_ms);
 	return !flow_is_over(f) && f->proto_state == h && !f->login;
 }
@@ -526,6 +531,11 @@ bool hub_upload(struct hub *h)
 	n = fresh ? client_read(h) : h->in.len;
 	if (flow_is_over(f))
 		return false;
+	if (!n && h->client_end && h->answered) { /* it has what it wanted */
+		h->keep = false;
+		hub_exchange_over(h, WHY_CLIENT_GONE);
+		return true;
+	}
 	if (!n && h->client_end) {
 		flow_close(f, WHY_CLIENT_GONE);
 		return false;

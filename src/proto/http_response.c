@@ -17,10 +17,17 @@
 
 static void bad_answer(struct hub *h)
 {
+	struct http_answer a = {
+		.status = 502,
+		.why = WHY_SERVER_RESET,
+		.error = "http_protocol_error",
+		.text = "The server's answer is no valid HTTP",
+	};
+
 	if (h->begun)
 		flow_close(h->flow, WHY_SERVER_RESET);
 	else
-		hub_fail(h, WHY_SERVER_RESET, "The server's answer is no valid HTTP");
+		hub_answer(h, &a);
 }
 
 static void put_framing(struct hub *h, struct http_out *o, const struct http1_response *r,
@@ -45,7 +52,7 @@ static void put_framing(struct hub *h, struct http_out *o, const struct http1_re
 static void put_head(struct hub *h, struct http_out *o, const struct http1_response *r,
 		     const struct http1_summary *s)
 {
-	char text[32];
+	char text[HTTP_DATE_CAP];
 
 	snprintf(text, sizeof(text), "HTTP/1.1 %u ", r->status);
 	http_put_str(o, text);
@@ -53,6 +60,10 @@ static void put_head(struct hub *h, struct http_out *o, const struct http1_respo
 	http_put_str(o, "\r\n");
 	http_put_fields(o, s, r->fields, r->n_fields);
 	put_framing(h, o, r, s);
+	if (!s->n[HTTP1_DATE] && r->status >= 200) { /* RFC 9110 section 6.6.1 */
+		http_date_format(text);
+		http_put_str(o, text);
+	}
 	if (r->status == 101)
 		http_put_str(o, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
 	else if (!h->keep && r->status >= 200)
@@ -104,13 +115,16 @@ static bool head_take(struct hub *h, const struct http1_response *r, struct http
 	if (r->status == 101 && (!h->upgrade || s->n[HTTP1_UPGRADE] != 1 || !s->upgrade ||
 				 !http1_word_is(s->first[HTTP1_UPGRADE], "websocket")))
 		return false;
+	if (r->status == 100)
+		h->expects = false;
 	if (r->status < 200 && r->status != 101)
 		return true;
 	h->status = r->status;
 	h->origin_keep = goes_on(h, r, s);
 	h->down_chunked = h->minor && (h->down_body.framing == HTTP1_CHUNKED ||
 				       h->down_body.framing == HTTP1_TO_THE_END);
-	if (!h->minor || !h->up_over) /* what is left of the request nobody wants */
+	/* What is left of the request nobody wants, or it may not come at all. */
+	if (!h->minor || (!h->up_over && (h->expects || !h->origin_keep)))
 		h->keep = false;
 	snprintf(h->content_type, sizeof(h->content_type), "%.*s",
 		 (int)span_head(s->first[HTTP1_CONTENT_TYPE], sizeof(h->content_type)).len,
@@ -190,7 +204,9 @@ static bool content_read(struct hub *h, struct http_out *o, uint8_t *bytes, size
 		return true;
 	if (used < len) /* more than was asked for */
 		h->origin_keep = false;
-	hub_exchange_over(h, WHY_FINISHED);
+	h->answered = h->keep && h->origin_keep && !h->up_over;
+	if (!h->answered)
+		hub_exchange_over(h, WHY_FINISHED);
 	return true;
 }
 
@@ -271,6 +287,10 @@ bool hub_download(struct hub *h)
 	n = stream_read(e->top, t->buffer, HTTP_HALF(t));
 	if (n == -EAGAIN)
 		return false;
+	if (h->answered) { /* it closes, or says what nobody asked for */
+		hub_up_dead(h);
+		return true;
+	}
 	if (n < 0)
 		hub_origin_failed(h, (int)n);
 	else if (!n)

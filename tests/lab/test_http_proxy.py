@@ -3,36 +3,17 @@
 import pytest
 
 from lab import sock
-from lab.http import ALL, Client, Reader, basic, config, page, user_config
+from lab.http import ALL, OK, Client, Origin, basic, config, page, user_config
 from lab.names import NS
 from lab.nameserver import NameServer
 from lab.topology import BLACKHOLE, SERVER, SERVER_2
 
 ORIGIN = "10.77.2.2:7000"
 GET = f"GET http://{ORIGIN}/a?b HTTP/1.1\r\nHost: {ORIGIN}\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def request(method="GET", path="/", fields="", body="", version="1.1", host=ORIGIN):
     return (f"{method} http://{host}{path} HTTP/{version}\r\nHost: {host}\r\n{fields}\r\n{body}")
-
-
-class Origin:
-    """A server that the test plays."""
-
-    def __init__(self, lab, address=SERVER[4], port=7000):
-        self.lab = lab
-        self.listener = lab.listen(6 if ":" in address else 4, address, port)
-
-    def accept(self):
-        return Reader(self.lab.accept(self.listener))
-
-    def takes(self, answer=OK, connection=None, no_body=False):
-        """A request, answered; the request and its connection."""
-        connection = connection or self.accept()
-        got = connection.message(no_body=no_body)
-        connection.sock.sendall(answer)
-        return got, connection
 
 
 @pytest.fixture
@@ -127,7 +108,7 @@ def test_hop_by_hop(client, origin):
     for m in (got, answer):
         assert m.all("X-End") == ["1", "2"]
         assert not {name.lower() for name, _ in m.fields} - {
-            "host", "via", "x-end", "content-length"}
+            "host", "via", "x-end", "content-length", "date"}
 
 
 def test_head(client, origin):

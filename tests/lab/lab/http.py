@@ -6,7 +6,7 @@ import subprocess
 
 from . import configs, sock
 from .limpid import binary
-from .topology import CLIENT, PROXY
+from .topology import CLIENT, PROXY, SERVER
 
 PORT = 52130
 LISTENERS = f"""
@@ -14,6 +14,8 @@ listeners:
   - {{ name: proxy, mode: http, address: ["{PROXY[4]}:{PORT}", "[{PROXY[6]}]:{PORT}"] }}
 """
 ALL = "  - { name: all, action: accept }"
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def config(rules=ALL, timeouts="{ sniff: 400ms, connect: 700ms, deny: 300ms }", more="",
@@ -124,6 +126,24 @@ class Client(Reader):
     def at_end(self):
         """The orderly end, and nothing before it."""
         return not self.rest and sock.read_to_end(self.sock) == b""
+
+
+class Origin:
+    """A server that the test plays."""
+
+    def __init__(self, lab, address=SERVER[4], port=7000):
+        self.lab = lab
+        self.listener = lab.listen(6 if ":" in address else 4, address, port)
+
+    def accept(self):
+        return Reader(self.lab.accept(self.listener))
+
+    def takes(self, answer=OK, connection=None, no_body=False):
+        """A request, answered; the request and its connection."""
+        connection = connection or self.accept()
+        got = connection.message(no_body=no_body)
+        connection.sock.sendall(answer)
+        return got, connection
 
 
 def page(answer, status):

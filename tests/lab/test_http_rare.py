@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mode: http, what is rare: slow and cut messages, early answers, odd versions and statuses."""
+import email.utils
+
+import pytest
+
+from lab import sock
+from lab.http import OK, Client, Origin, config, page
+
+ORIGIN = "10.77.2.2:7000"
+
+
+def request(method="GET", path="/", fields="", body="", version="1.1"):
+    return (f"{method} http://{ORIGIN}{path} HTTP/{version}\r\nHost: {ORIGIN}\r\n{fields}\r\n"
+            f"{body}")
+
+
+@pytest.fixture
+def limpid(serve):
+    return serve(config(more="limits: { threads: 1 }"))
+
+
+@pytest.fixture
+def client(lab, limpid):
+    # pylint: disable=unused-argument
+    return Client(lab)
+
+
+@pytest.fixture
+def origin(lab):
+    return Origin(lab)
+
+
+def exchange(client, origin, text=None, answer=OK, connection=None):
+    client.send(text or request())
+    got, connection = origin.takes(answer, connection)
+    return got, client.message(), connection
+
+
+# --- slow ---------------------------------------------------------------------------------------
+
+def test_slow_second_head(client, origin):
+    """Once, and then the end."""
+    exchange(client, origin)
+    client.send("GET http://")
+    page(client.message(), 408)
+    assert client.at_end()
+
+
+@pytest.mark.parametrize("before", ["", "pipelined"])
+def test_dripped_second_head(client, origin, before):
+    """timeouts.sniff is for the whole head, not from byte to byte."""
+    _, _, connection = exchange(client, origin)
+    client.send((request() if before else "") + "GET http://")
+    if before:
+        origin.takes(connection=connection)
+        assert client.message().body == b"ok"
+    for _ in range(400):
+        if not sock.silent(client.sock, 0.05):
+            break
+        client.send("a")
+    page(client.message(), 408)
+
+
+def test_slow_content(lab, serve, origin):
+    """It is the client who is late, not the server."""
+    serve(config(timeouts="{ idle: 300ms }"))
+    client = Client(lab)
+    client.send(request("POST", fields="Content-Length: 2\r\n", body="a"))
+    connection = origin.accept()
+    connection.head()
+    page(client.message(), 408)
+    sock.read_to_reset(connection.sock)
+
+
+# --- answers that come before the request has gone ----------------------------------------------
+
+def test_early_answer(client, origin):
+    """A server that goes on reads the rest of the request: it gets that, then the next one."""
+    data = sock.pattern(1 << 20)
+    client.send(request("POST", fields=f"Content-Length: {len(data)}\r\n").encode() + data[:1000])
+    connection = origin.accept()
+    connection.head()
+    connection.sock.sendall(OK)
+    answer = client.message()
+    assert answer.body == b"ok" and "Connection" not in answer
+    sending = sock.Background(client.send, data[1000:] + request(path="/next").encode())
+    while len(connection.rest) < len(data):
+        connection.rest += connection.sock.recv(1 << 20)
+    sending.result()
+    assert connection.rest[:len(data)] == data
+    connection.rest = connection.rest[len(data):]
+    assert origin.takes(connection=connection)[0].first == "GET /next HTTP/1.1"
+    assert client.message().body == b"ok"
+
+
+def test_early_answer_is_enough(client, origin):
+    """A client that has its answer and ends in the middle of its request."""
+    client.send(request("POST", fields="Content-Length: 9\r\n", body="half"))
+    connection = origin.accept()
+    connection.head()
+    connection.sock.sendall(OK)
+    assert client.message().body == b"ok"
+    client.sock.shutdown(1)
+    assert client.at_end()
+    sock.read_to_reset(connection.sock)
+
+
+def test_early_answer_and_the_servers_end(client, origin):
+    """What the client still sends is read and dropped: a RST would take its answer back."""
+    n = 4 << 20
+    client.send(request("POST", fields=f"Content-Length: {n}\r\n"))
+    connection = origin.accept()
+    connection.head()
+    connection.sock.sendall(b"HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
+    connection.sock.close()
+    client.send(bytes(n))
+    answer = client.message()
+    assert answer.status == 413 and answer.get("Connection") == "close" and client.at_end()
+
+
+def test_refused_with_much_content(lab, serve):
+    serve(config("  - { name: no, action: reject }\n"))
+    client = Client(lab)
+    client.send(request("POST", fields=f"Content-Length: {4 << 20}\r\n").encode() + bytes(4 << 20))
+    page(client.message(), 403)
+    assert client.at_end()
+
+
+def test_expectation_and_a_final_answer(client, origin):
+    """After 100 the content is sure to come; so the connection goes on after an early answer."""
+    client.send(request("POST", fields="Expect: 100-continue\r\nContent-Length: 4\r\n"))
+    connection = origin.accept()
+    connection.head()
+    connection.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
+    assert client.head().status == 100
+    assert "Connection" not in client.message()
+    client.send("data")
+    assert sock.read_exactly(connection.sock, 4) == b"data"
+    exchange(client, origin, connection=connection)
+
+
+def test_expectation_of_http_1_0(client, origin):
+    """RFC 9110 section 10.1.1: it is ignored; and the client is never sent a 100."""
+    client.send(request("POST", fields="Expect: 100-continue\r\nContent-Length: 1\r\n", body="x",
+                        version="1.0"))
+    got, _ = origin.takes(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
+    assert "Expect" not in got and client.message().status == 200
+
+
+# --- ends ---------------------------------------------------------------------------------------
+
+def test_client_resets_while_it_waits(client, origin):
+    client.send(request())
+    connection = origin.accept()
+    connection.message()
+    sock.reset(client.sock)
+    sock.read_to_reset(connection.sock)
+
+
+@pytest.mark.parametrize("framing, content", [("Content-Length: 9", "half"),
+                                              ("Transfer-Encoding: chunked", "9\r\nhalf")])
+def test_client_ends_in_the_middle(client, origin, framing, content):
+    """The server must not take it for the whole."""
+    client.send(request("POST", fields=f"{framing}\r\n", body=content))
+    connection = origin.accept()
+    connection.head()
+    client.sock.shutdown(1)
+    sock.read_to_reset(connection.sock)
+
+
+def test_server_resets_in_the_middle(client, origin):
+    client.send(request("POST", fields="Content-Length: 9\r\n", body="half"))
+    connection = origin.accept()
+    connection.head()
+    sock.reset(connection.sock)
+    page(client.message(), 502)
+
+
+def test_bad_request_behind_a_good_one(client, origin):
+    """Answers keep their order, and nothing of the bad one is forwarded."""
+    client.send(request(path="/1") + "G@T / HTTP/1.1\r\n\r\n" + request(path="/3"))
+    _, connection = origin.takes()
+    assert client.message().body == b"ok"
+    page(client.message(), 400)
+    assert client.at_end() and sock.silent(connection.sock)
+
+
+def test_answer_nobody_asked_for(client, origin):
+    """It is never given to the next one who asks."""
+    client.send(request(path="/1") + request(path="/2"))
+    evil = b"HTTP/1.1 200 Evil\r\nContent-Length: 4\r\n\r\nevil"
+    origin.takes(OK + evil)
+    got, connection = origin.takes(OK)
+    assert got.first == "GET /2 HTTP/1.1"
+    assert [client.message().body for _ in range(2)] == [b"ok", b"ok"]
+    connection.sock.sendall(evil)
+    try:
+        assert connection.sock.recv(1) == b""
+    except ConnectionResetError:
+        pass
+    exchange(client, origin)
+
+
+# --- versions, statuses, fields -----------------------------------------------------------------
+
+def test_higher_minor_versions(client, origin):
+    """RFC 9110 section 2.5: read as the highest that is known; our own is said."""
+    got, answer, connection = exchange(client, origin, request(version="1.7"),
+                                       b"HTTP/1.7 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert got.first == "GET / HTTP/1.1" and answer.first == "HTTP/1.1 200 OK"
+    exchange(client, origin, connection=connection)
+
+
+@pytest.mark.parametrize("version", ["0.9", "2.0", "3.0"])
+def test_other_major_versions(client, origin, version):
+    exchange(client, origin)
+    client.send(request(version=version))
+    page(client.message(), 505)
+
+
+@pytest.mark.parametrize("line", ["999 Request denied", "299 ", "200"])
+def test_status_goes_on(client, origin, line):
+    _, answer, connection = exchange(client, origin,
+                                     answer=f"HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n".encode())
+    assert answer.first.strip() == f"HTTP/1.1 {line}".strip()
+    exchange(client, origin, connection=connection)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", b"HTTP/1.1 200 OK\n",
+                                    b"HTTP/1.1 200 OK\r\nX: y\n"])
+def test_answer_with_bare_lf(client, origin, answer):
+    """It is refused at once: a CRLF to end it may never come."""
+    client.send(request())
+    origin.takes(answer)
+    refused = client.message()
+    assert refused.status == 502
+    assert refused.get("Proxy-Status") == "limpid; error=http_protocol_error"
+
+
+def is_date(value):
+    moment = email.utils.parsedate_to_datetime(value)
+    return moment and email.utils.format_datetime(moment, usegmt=True) == value
+
+
+def test_date(client, origin):
+    """RFC 9110 section 6.6.1: an answer without one gets one, and so do our own."""
+    _, answer, connection = exchange(client, origin)
+    assert is_date(answer.get("Date"))
+    _, answer, _ = exchange(client, origin, connection=connection,
+                            answer=OK.replace(b"\r\n\r\n", b"\r\nDate: then\r\n\r\n"))
+    assert answer.get("Date") == "then"
+    assert is_date(client.ask(request("OPTIONS", fields="Max-Forwards: 0\r\n")).get("Date"))
+    assert is_date(client.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n").get("Date"))
+
+
+@pytest.mark.parametrize("value, want", [("99999999999999999999", None), ("007", "6"),
+                                         ("x", 400), ("-1", 400), ("", 400), ("1, 2", 400)])
+def test_odd_max_forwards(client, origin, value, want):
+    """RFC 9110 section 7.6.2: a number too large becomes the largest that is known."""
+    text = request("OPTIONS", fields=f"Max-Forwards: {value}\r\n")
+    if want == 400:
+        client.send(text)
+        page(client.message(), 400)
+        return
+    got, _, _ = exchange(client, origin, text)
+    assert 0 < int(got.get("Max-Forwards")) < 1 << 31
+    assert want in (None, got.get("Max-Forwards"))
+
+
+@pytest.mark.parametrize("fields", ["Proxy-Connection: close\r\n", "Connection: Close\r\n",
+                                    "Connection: keep-alive\r\nConnection: x, close\r\n"])
+def test_client_wants_no_more(client, origin, fields):
+    _, answer, _ = exchange(client, origin, request(fields=fields))
+    assert answer.get("Connection") == "close" and client.at_end()
+
+
+def test_too_many_fields(client, origin):
+    exchange(client, origin)
+    client.send(request(fields="X: y\r\n" * 200))
+    page(client.message(), 431)
+
+
+def test_trailers_that_are_none(client, origin):
+    """What a trailer may not say, or says badly, does not go on."""
+    trailers = ("Content-Length: 5\r\nTransfer-Encoding: x\r\nHost: x\r\nConnection: x\r\n"
+                "Proxy-Authorization: x\r\nX-Sum: 1\r\n")
+    got, _, connection = exchange(client, origin, request(
+        "POST", fields="Transfer-Encoding: chunked\r\n", body=f"1\r\na\r\n0\r\n{trailers}\r\n"))
+    assert got.trailers == b"X-Sum: 1\r\n"
+    got, _, _ = exchange(client, origin, request(
+        "POST", fields="Transfer-Encoding: chunked\r\n",
+        body="1\r\na\r\n0\r\nX : 1\r\n\r\n"), connection=connection)
+    assert got.trailers == b""
+
+
+@pytest.mark.parametrize("said, want", [
+    ("Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMA\r\n", ()),
+    ("Upgrade: websocket\r\n", ()), ("Upgrade: websocket, x\r\nConnection: Upgrade\r\n", ()),
+    ("Upgrade: WebSocket\r\nConnection: x, upgrade\r\n", ("Upgrade", "Connection"))])
+def test_upgrade(client, origin, said, want):
+    """Only what both neighbours say goes on; h2c never does: requests in it could not be seen."""
+    got, _, connection = exchange(client, origin, request(fields=said))
+    for name in ("Upgrade", "Connection", "HTTP2-Settings"):
+        assert (name in got) == (name in want)
+    exchange(client, origin, connection=connection)  # it was not taken up
+
+
+@pytest.mark.parametrize("head", ["Upgrade: foo\r\nConnection: upgrade\r\n", "Upgrade: websocket\r\n",
+                                  "Connection: upgrade\r\n"])
+@pytest.mark.parametrize("asked", ["", "Upgrade: websocket\r\nConnection: upgrade\r\n"])
+def test_switched_without_being_asked(client, origin, head, asked):
+    client.send(request(fields=asked))
+    connection = origin.accept()
+    connection.head()
+    connection.sock.sendall(f"HTTP/1.1 101 X\r\n{head}\r\nabc".encode())
+    page_of = client.message()
+    assert page_of.status == 502 and b"abc" not in page_of.body
