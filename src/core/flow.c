@@ -257,9 +257,9 @@ static enum why why_not_dialled(const struct flow *f, int error)
 		return WHY_LIMIT;
 	case EADDRINUSE:
 	case EADDRNOTAVAIL:
-	case EINVAL:
 		return f->plan.strict ? WHY_SOURCE : WHY_LIMIT;
-	case EPERM: /* also a firewall on this host that drops our SYN */
+	case EINVAL: /* also an address that needs a link, as fe80::1 */
+	case EPERM:  /* also a firewall on this host that drops our SYN */
 		return f->plan.strict ? WHY_SOURCE : WHY_SERVER_UNREACHABLE;
 	case ELOOP:
 		return WHY_LOOP;
