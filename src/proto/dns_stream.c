@@ -83,6 +83,7 @@ static bool stream_take(struct dns_stream *s)
 			return false;
 		if (s->in.len < LENGTH_BYTES + len)
 			break;
+		f->active_ms = loop_now_ms(&f->worker->loop); /* not each byte: some drip */
 		dns_query(f->worker->dns, &c, span_of(s->in.data + LENGTH_BYTES, len));
 		if (flow_is_closed(f)) /* and with it what we look at */
 			break;
@@ -109,7 +110,6 @@ static bool stream_read_on(struct dns_stream *s)
 		return false;
 	}
 	s->ended = !n;
-	f->active_ms = loop_now_ms(&f->worker->loop);
 	if (n && buf_append(&s->in, span_of(t->buffer, (size_t)n), IN_MAX_BYTES) < 0) {
 		flow_close(f, WHY_INTERNAL);
 		return false;
