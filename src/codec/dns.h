@@ -109,6 +109,14 @@ enum codec_result dns_record_parse(struct span in, size_t *at, struct dns_record
 size_t dns_addresses(struct span in, const struct dns_message *m,
 		     struct addr ret[static DNS_ADDRESSES_MAX], uint32_t *ret_ttl_s);
 
+/**
+ * dns_records_fault() - records behind the question that are not all there, or contradict
+ *
+ * Return: true also for more than one OPT (RFC 6891 section 6.1.1), and for more records than any
+ * query has.
+ */
+bool dns_records_fault(struct span in, const struct dns_message *m);
+
 /* The datagram that the sender of a query takes (RFC 6891 section 6.2.3); 0: it has no OPT. */
 uint16_t dns_edns_bytes(struct span in, const struct dns_message *m);
 

@@ -101,6 +101,22 @@ size_t dns_addresses(struct span in, const struct dns_message *m,
 	return n;
 }
 
+bool dns_records_fault(struct span in, const struct dns_message *m)
+{
+	size_t n = (size_t)m->n_answers + m->n_authority + m->n_additional;
+	size_t at = m->question_end, n_opts = 0;
+	struct dns_record r;
+
+	if (n > RECORDS_MAX)
+		return true;
+	for (size_t i = 0; i < n; i++) {
+		if (dns_record_parse(in, &at, &r) != CODEC_DONE)
+			return true;
+		n_opts += r.type == DNS_TYPE_OPT;
+	}
+	return n_opts > 1;
+}
+
 uint16_t dns_edns_bytes(struct span in, const struct dns_message *m)
 {
 	size_t n = (size_t)m->n_answers + m->n_authority + m->n_additional;

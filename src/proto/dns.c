@@ -19,6 +19,7 @@
 
 #define OPCODE_QUERY 0
 #define UDP_PLAIN_BYTES 512 /* RFC 1035 section 4.2.1 */
+#define UDP_MAX_BYTES 4096  /* what asks for more is asked to come by TCP */
 
 static void client_send(const struct dns_client *c, struct span answer)
 {
@@ -82,13 +83,24 @@ static void decide(const struct dns_desk *d, const struct dns_client *c,
 
 /* What cannot be passed on: RFC 1035 section 4.1.1; more than one question has no meaning, and
  * transfers are more than one answer. */
-static enum dns_rcode query_fault(enum codec_result parsed, const struct dns_message *m)
+static enum dns_rcode query_fault(struct span query, enum codec_result parsed,
+				  const struct dns_message *m)
 {
 	if (parsed != CODEC_DONE)
 		return DNS_FORMERR;
 	if (m->opcode != OPCODE_QUERY || m->type == DNS_TYPE_AXFR || m->type == DNS_TYPE_IXFR)
 		return DNS_NOTIMP;
-	return m->n_questions == 1 ? DNS_NOERROR : DNS_FORMERR;
+	return m->n_questions != 1 || dns_records_fault(query, m) ? DNS_FORMERR : DNS_NOERROR;
+}
+
+/* The longest answer that is sent to a client. */
+static uint16_t takes_bytes(const struct dns_client *c, uint16_t edns_bytes)
+{
+	if (c->stream)
+		return UINT16_MAX;
+	if (!edns_bytes)
+		return UDP_PLAIN_BYTES;
+	return edns_bytes < UDP_MAX_BYTES ? edns_bytes : UDP_MAX_BYTES;
 }
 
 static void query_ask(struct dns_desk *d, const struct dns_client *c, struct span query,
@@ -105,7 +117,7 @@ static void query_ask(struct dns_desk *d, const struct dns_client *c, struct spa
 	a->client = *c;
 	a->rule = r->rule;
 	a->opt = edns_bytes;
-	a->client.takes_bytes = c->stream ? UINT16_MAX : edns_bytes ? edns_bytes : UDP_PLAIN_BYTES;
+	a->client.takes_bytes = takes_bytes(c, edns_bytes);
 	if (c->stream)
 		dns_stream_asks(c->stream, a);
 	dns_ask_begin(a);
@@ -121,7 +133,7 @@ void dns_query(struct dns_desk *d, const struct dns_client *c, struct span query
 
 	if (query.len < DNS_HEADER_BYTES || m.response)
 		return; /* answering answers would never end */
-	fault = query_fault(parsed, &m);
+	fault = query_fault(query, parsed, &m);
 	decide(d, c, &m, &decision);
 	r.rule = decision.rule;
 	r.verdict = decision.final ? decision.verdict : VERDICT_DENY;

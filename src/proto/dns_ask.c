@@ -175,6 +175,11 @@ static int stream_send(struct dns_ask *a)
 	return 0;
 }
 
+static size_t stream_length(const struct dns_ask *a)
+{
+	return (size_t)(a->in.data[0] << 8 | a->in.data[1]);
+}
+
 /* Return: 1, a whole message is there; 0, not yet; -errno, it will not come. */
 static int stream_recv(struct dns_ask *a)
 {
@@ -190,8 +195,7 @@ static int stream_recv(struct dns_ask *a)
 			       LENGTH_BYTES + UINT16_MAX);
 		if (r < 0)
 			return r;
-		if (a->in.len >= LENGTH_BYTES &&
-		    a->in.len >= LENGTH_BYTES + (size_t)(a->in.data[0] << 8 | a->in.data[1]))
+		if (a->in.len >= LENGTH_BYTES && a->in.len >= LENGTH_BYTES + stream_length(a))
 			return 1;
 	}
 }
@@ -204,7 +208,7 @@ static void stream_on_ready(struct dns_ask *a)
 	if (!r)
 		r = stream_recv(a);
 	if (r == 1) {
-		len = a->in.len - LENGTH_BYTES;
+		len = stream_length(a);
 		memcpy(a->desk->buffer, a->in.data + LENGTH_BYTES, len);
 		if (!ask_take(a, a->desk->buffer, len))
 			ask_next(a);

@@ -289,6 +289,35 @@ static void test_empty_answer(void **state)
 	assert_int_equal(m.n_questions, 0);
 }
 
+static void test_records_fault(void **state)
+{
+#define QUERY_HEAD(additional)                                                                     \
+	"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00" additional NAME "\x00\x01\x00\x01"
+#define OPT "\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"
+	static const struct {
+		const char *bytes;
+		size_t len;
+		bool fault;
+	} cases[] = {
+#define CASE(text, fault) { text, sizeof(text) - 1, fault }
+		CASE(QUERY_HEAD("\x00\x00"), false),
+		CASE(QUERY_HEAD("\x00\x00") "behind", false),
+		CASE(QUERY_HEAD("\x00\x01") OPT, false),
+		CASE(QUERY_HEAD("\x00\x01"), true),
+		CASE(QUERY_HEAD("\x00\x02") OPT, true),
+		CASE(QUERY_HEAD("\x00\x02") OPT OPT, true),
+		CASE(QUERY_HEAD("\xff\xff") OPT, true),
+	};
+	struct dns_message m;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct span in = span_of(cases[i].bytes, cases[i].len);
+
+		assert_int_equal(dns_parse(in, &m), CODEC_DONE);
+		assert_int_equal(dns_records_fault(in, &m), cases[i].fault);
+	}
+}
+
 static void test_words(void **state)
 {
 	assert_string_equal(dns_type_name(DNS_TYPE_AAAA), "AAAA");
@@ -304,7 +333,8 @@ int main(void)
 		cmocka_unit_test(test_no_question),  cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_bad),	     cmocka_unit_test(test_compressed),
 		cmocka_unit_test(test_answers),	     cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_empty_answer), cmocka_unit_test(test_words),
+		cmocka_unit_test(test_empty_answer), cmocka_unit_test(test_records_fault),
+		cmocka_unit_test(test_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
