@@ -29,7 +29,7 @@ ADDRESS = {
 SYSCTLS = {
     "net.ipv4.tcp_congestion_control": "@cc@",
     "net.ipv4.ip_local_port_range": "1024 65535",
-    "net.ipv4.ip_local_reserved_ports": "3120-3149,7000-7499,50080,50443,51080,51443",
+    "net.ipv4.ip_local_reserved_ports": "3120-3159,7000-7799,50080,50443,51080,51443",
     "net.ipv4.tcp_tw_reuse": "1",
     "net.ipv4.tcp_max_syn_backlog": "8192",
     "net.core.somaxconn": "4096",
@@ -252,10 +252,11 @@ class Bed:
                 str(queue))
         self.queued = bool(queue)
         to4, to6 = ("127.0.0.1", "[::1]") if loopback else ("", "")
-        lines = (f'iifname "p0" meta nfproto ipv4 meta l4proto tcp tproxy ip to {to4}:{port} '
-                 "meta mark set 1 accept\n        "
-                 f'iifname "p0" meta nfproto ipv6 meta l4proto tcp tproxy ip6 to {to6}:{port} '
-                 "meta mark set 1 accept")
+        lines = "\n        ".join(
+            f'iifname "p0" meta nfproto {family} meta l4proto {protocol} tproxy {word} '
+            f"to {to}:{port} meta mark set 1 accept"
+            for protocol in ("tcp", "udp")
+            for family, word, to in (("ipv4", "ip", to4), ("ipv6", "ip6", to6)))
         self._nft(RULES.format(proxy4=ADDRESS[4]["proxy"], proxy6=ADDRESS[6]["proxy"],
                                intercept=lines))
 

@@ -34,7 +34,8 @@ int app_parse(const char *name, enum app *ret_app)
 {
 	static const char *const names[] = {
 		[APP_ECHO] = "echo", [APP_HELLO] = "hello", [APP_DOWN] = "down",
-		[APP_UP] = "up",     [APP_BOTH] = "both",
+		[APP_UP] = "up",     [APP_BOTH] = "both",   [APP_HTTP] = "http",
+		[APP_UDP] = "udp",   [APP_TRAIN] = "train", [APP_SINK] = "sink",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -44,6 +45,11 @@ int app_parse(const char *name, enum app *ret_app)
 		}
 	}
 	return -EINVAL;
+}
+
+bool app_is_datagram(enum app app)
+{
+	return app == APP_UDP || app == APP_TRAIN || app == APP_SINK;
 }
 
 /* Memory to send from: a file without a disk, written once so that its pages exist. */

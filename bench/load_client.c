@@ -2,7 +2,7 @@
 /*
  * The client: a closed loop over a number of connections, measured over a window.
  *
- *	start → CONNECT → (echo) REPLY → done: next request, or close and start again
+ *	start → CONNECT (→ VIA) → (echo) REPLY → done: next request, or close and start again
  *	                → (bulk) STREAM
  *
  * Before the window a warm-up runs; its units and latencies are dropped and processor time is read
@@ -15,9 +15,7 @@
  * --hold N opens N connections, makes one exchange on each, says so in one line, and keeps them
  * until standard input ends; then a second line says how many of them had been closed meanwhile.
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -31,11 +29,10 @@
 
 #include "load.h"
 
-#define SIZE_MAX_BYTES 16384
-#define PATIENCE_S 5			/* without progress for so long: counted and begun again */
+#define ANSWER_MAX_BYTES 4096		/* of HTTP, head and body */
 #define HOLD_OPENING 64			/* --hold: how many may be on their way at a time */
 
-enum step { STEP_OFF, STEP_CONNECT, STEP_REPLY, STEP_STREAM, STEP_HELD };
+enum step { STEP_OFF, STEP_CONNECT, STEP_VIA, STEP_REPLY, STEP_STREAM, STEP_HELD };
 
 struct conn {
 	int fd;
@@ -43,29 +40,24 @@ struct conn {
 	size_t got_bytes;
 	uint64_t began_ns, moved_ns;
 	uint64_t number; /* of the request: the first bytes of it, checked in the reply */
+	struct sockaddr_storage to;
+	struct tunnel tunnel;
+	char *answer; /* APP_HTTP: as much of it as has come */
 	off_t at;
 };
 
 struct client {
-	enum app app;
-	struct sockaddr_storage to, from;
-	socklen_t addr_len;
-	unsigned int ports, froms, conns, hold;
+	struct task task;
+	struct tally tally;
 	size_t size_bytes, reply_bytes, number_at;
-	uint8_t hello[HELLO_BYTES];
-	bool close_each, measuring, stopping;
-	uint64_t count;
-	double warm_s, time_s, rate, patience_s;
-	char *cpu[CPU_MAX];
-	size_t cpus;
+	char request[REQUEST_MAX_BYTES];
+	bool stopping;
 
 	int epoll, payload;
 	struct conn *conn;
-	uint64_t started, due, offered, units, bytes, errors, stuck, requests;
+	uint64_t started, due, requests;
 	unsigned int *spare, spares;	/* --rate: those in STEP_OFF */
 	unsigned int held, opening;
-	struct hist latency;
-	char error[128];
 };
 
 /* It will be begun again: by client_scan, a little later, or by client_offer. */
@@ -75,46 +67,57 @@ static void conn_off(struct client *c, struct conn *n)
 		close(n->fd);
 	n->fd = -1;
 	n->step = STEP_OFF;
-	if (c->rate > 0)
+	if (c->task.rate > 0)
 		c->spare[c->spares++] = (unsigned int)(n - c->conn);
 }
 
 static void conn_fail(struct client *c, struct conn *n, const char *what, int error)
 {
-	if (c->errors++ == 0)
-		snprintf(c->error, sizeof(c->error), "%s: %s", what, strerror(error));
+	tally_error(&c->tally, what, error);
 	conn_off(c, n);
-	if (c->hold)
+	if (c->task.hold)
 		c->opening--;
 }
 
-static void addr_spread(struct sockaddr_storage *ss, unsigned int host, unsigned int port)
+/* What every request is, but for its number. */
+static void client_compose(struct client *c)
 {
-	struct sockaddr_in *in = (struct sockaddr_in *)ss;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ss;
+	char name[64], url[80] = "";
 
-	if (ss->ss_family == AF_INET) {
-		in->sin_addr.s_addr = htonl(ntohl(in->sin_addr.s_addr) + host);
-		in->sin_port = htons((uint16_t)(ntohs(in->sin_port) + port));
-	} else {
-		in6->sin6_addr.s6_addr[15] = (uint8_t)(in6->sin6_addr.s6_addr[15] + host);
-		in6->sin6_port = htons((uint16_t)(ntohs(in6->sin6_port) + port));
+	c->size_bytes = c->reply_bytes = c->task.size_bytes;
+	if (c->task.app == APP_HELLO) {
+		hello_make((uint8_t *)c->request, c->task.name);
+		c->size_bytes = HELLO_BYTES;
+		c->reply_bytes = ANSWER_BYTES;
+		c->number_at = HELLO_RANDOM_AT;
+	} else if (c->task.app == APP_HTTP) {
+		host_port(name, sizeof(name), &c->task.to);
+		if (c->task.via)
+			snprintf(url, sizeof(url), "http://%s", name);
+		c->number_at = strlen("GET /") + strlen(url);
+		c->size_bytes = (size_t)snprintf(c->request, sizeof(c->request),
+						 "GET %s/%0*d HTTP/1.1\r\nHost: %s\r\n\r\n", url,
+						 HTTP_NUMBER, 0, name);
 	}
 }
 
 static void conn_request(struct client *c, struct conn *n)
 {
-	char text[SIZE_MAX_BYTES];
+	char digits[HTTP_NUMBER + 1];
 
 	n->number = ++c->requests;
-	if (c->app == APP_HELLO)
-		memcpy(text, c->hello, HELLO_BYTES);
-	else
-		memset(text, (int)(n->number & 0xff), c->size_bytes);
-	memcpy(text + c->number_at, &n->number, sizeof(n->number));
+	if (c->task.app == APP_ECHO)
+		memset(c->request, (int)(n->number & 0xff), c->size_bytes);
+	if (c->task.app == APP_HTTP) {
+		snprintf(digits, sizeof(digits), "%0*llx", HTTP_NUMBER,
+			 (unsigned long long)n->number);
+		memcpy(c->request + c->number_at, digits, HTTP_NUMBER);
+	} else {
+		memcpy(c->request + c->number_at, &n->number, sizeof(n->number));
+	}
 	n->got_bytes = 0;
 	n->step = STEP_REPLY;
-	if (send(n->fd, text, c->size_bytes, MSG_NOSIGNAL) != (ssize_t)c->size_bytes)
+	if (send(n->fd, c->request, c->size_bytes, MSG_NOSIGNAL) != (ssize_t)c->size_bytes)
 		conn_fail(c, n, "send", errno);
 }
 
@@ -124,7 +127,11 @@ static uint32_t conn_events(enum app app)
 	switch (app) {
 	case APP_ECHO:
 	case APP_HELLO:
+	case APP_HTTP:
 		return EPOLLIN | EPOLLOUT | EPOLLET;
+	case APP_UDP:
+	case APP_TRAIN:
+	case APP_SINK:
 	case APP_DOWN:
 		return EPOLLIN;
 	case APP_UP:
@@ -137,33 +144,48 @@ static uint32_t conn_events(enum app app)
 
 static void conn_start(struct client *c, struct conn *n)
 {
-	struct epoll_event ev = { .events = conn_events(c->app), .data.ptr = n };
-	struct sockaddr_storage to = c->to, from = c->from;
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = n };
+	struct sockaddr_storage from;
+	const struct sockaddr_storage *peer = c->task.via ? &c->task.proxy : &n->to;
 	const int one = 1;
 
-	if (c->stopping || (c->count && c->started >= c->count))
+	if (c->stopping || (c->task.count && c->started >= c->task.count))
 		return;
-	addr_spread(&to, 0, (unsigned int)(c->started / c->froms % c->ports));
-	addr_spread(&from, (unsigned int)(c->started % c->froms), 0);
-	c->started++;
-	if (c->hold)
+	task_addresses(&c->task, c->started++, &n->to, &from);
+	if (c->task.hold)
 		c->opening++;
 	n->step = STEP_CONNECT;
 	n->at = 0;
 	n->began_ns = n->moved_ns = now_ns();
-	n->fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	n->fd = socket(peer->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (n->fd < 0)
 		die("socket");
 	setsockopt(n->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(n->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-	if (from.ss_family && bind(n->fd, (struct sockaddr *)&from, c->addr_len) < 0)
+	if (from.ss_family && bind(n->fd, (struct sockaddr *)&from, c->task.addr_len) < 0)
 		die("bind");
-	if (connect(n->fd, (struct sockaddr *)&to, c->addr_len) < 0 && errno != EINPROGRESS) {
+	if (connect(n->fd, (const struct sockaddr *)peer, c->task.addr_len) < 0 &&
+	    errno != EINPROGRESS) {
 		conn_fail(c, n, "connect", errno);
 		return;
 	}
 	if (epoll_ctl(c->epoll, EPOLL_CTL_ADD, n->fd, &ev) < 0)
 		die("epoll_ctl");
+}
+
+/* The way to the origin is there. */
+static void conn_open(struct client *c, struct conn *n)
+{
+	struct epoll_event ev = { .events = conn_events(c->task.app), .data.ptr = n };
+
+	if (c->task.app != APP_ECHO && c->task.app != APP_HELLO && c->task.app != APP_HTTP) {
+		n->step = STEP_STREAM;
+		epoll_ctl(c->epoll, EPOLL_CTL_MOD, n->fd, &ev);
+		return;
+	}
+	if (!c->task.close_each)
+		n->began_ns = now_ns();
+	conn_request(c, n);
 }
 
 static void conn_connected(struct client *c, struct conn *n)
@@ -175,28 +197,39 @@ static void conn_connected(struct client *c, struct conn *n)
 		conn_fail(c, n, "connect", error);
 		return;
 	}
-	if (c->app != APP_ECHO && c->app != APP_HELLO) {
-		n->step = STEP_STREAM;
+	if (c->task.via == VIA_NONE || c->task.via == VIA_HTTP) {
+		conn_open(c, n);
 		return;
 	}
-	if (!c->close_each)
-		n->began_ns = now_ns();
-	conn_request(c, n);
+	n->step = STEP_VIA;
+	error = tunnel_begin(&n->tunnel, n->fd, c->task.via, &n->to);
+	if (error < 0)
+		conn_fail(c, n, "tunnel", -error);
+}
+
+static void conn_via(struct client *c, struct conn *n)
+{
+	int r = tunnel_go_on(&n->tunnel, n->fd, c->task.via, &n->to);
+
+	if (r < 0)
+		conn_fail(c, n, "tunnel", -r);
+	else if (r > 0)
+		conn_open(c, n);
 }
 
 static void conn_done(struct client *c, struct conn *n)
 {
 	uint64_t now = now_ns();
 
-	c->units++;
-	hist_add(&c->latency, now - n->began_ns);
-	if (c->hold) {
+	c->tally.units++;
+	hist_add(&c->tally.latency, now - n->began_ns);
+	if (c->task.hold) {
 		n->step = STEP_HELD;
 		c->held++;
 		c->opening--;
-	} else if (c->close_each) {
+	} else if (c->task.close_each) {
 		conn_off(c, n);
-		if (c->rate <= 0)
+		if (c->task.rate <= 0)
 			conn_start(c, n);
 	} else {
 		n->began_ns = n->moved_ns = now;
@@ -206,7 +239,7 @@ static void conn_done(struct client *c, struct conn *n)
 
 static void conn_reply(struct client *c, struct conn *n)
 {
-	char text[SIZE_MAX_BYTES];
+	char text[REQUEST_MAX_BYTES];
 	ssize_t r = recv(n->fd, text, c->reply_bytes - n->got_bytes, 0);
 
 	if (r < 0 && errno == EAGAIN)
@@ -226,13 +259,41 @@ static void conn_reply(struct client *c, struct conn *n)
 		conn_done(c, n);
 }
 
+/* A status, a head, and a body that begins with the number asked for. */
+static void conn_answer(struct client *c, struct conn *n)
+{
+	char digits[HTTP_NUMBER + 1];
+	const char *body;
+	ssize_t r = recv(n->fd, n->answer + n->got_bytes, ANSWER_MAX_BYTES - n->got_bytes, 0);
+
+	if (r < 0 && errno == EAGAIN)
+		return;
+	if (r <= 0) {
+		conn_fail(c, n, "answer", r < 0 ? errno : EPIPE);
+		return;
+	}
+	n->got_bytes += (size_t)r;
+	body = memmem(n->answer, n->got_bytes, "\r\n\r\n", 4);
+	if (!body || (size_t)(body + 4 - n->answer) + HTTP_BODY_BYTES > n->got_bytes) {
+		if (n->got_bytes == ANSWER_MAX_BYTES)
+			conn_fail(c, n, "answer", EMSGSIZE);
+		return;
+	}
+	snprintf(digits, sizeof(digits), "%0*llx", HTTP_NUMBER, (unsigned long long)n->number);
+	if (memcmp(n->answer, "HTTP/1.1 200", 12) != 0 ||
+	    memcmp(body + 4, digits, HTTP_NUMBER) != 0)
+		conn_fail(c, n, "answer is not to the request", EBADMSG);
+	else
+		conn_done(c, n);
+}
+
 static void conn_stream(struct client *c, struct conn *n)
 {
 	ssize_t in = 0, out = 0;
 
-	if (c->app == APP_DOWN || c->app == APP_BOTH)
+	if (c->task.app == APP_DOWN || c->task.app == APP_BOTH)
 		in = bulk_discard(n->fd);
-	if (c->app == APP_UP || c->app == APP_BOTH)
+	if (c->task.app == APP_UP || c->task.app == APP_BOTH)
 		out = bulk_send(n->fd, c->payload, &n->at);
 	if (in < 0 || out < 0) {
 		conn_fail(c, n, "stream", (int)-(in < 0 ? in : out));
@@ -240,14 +301,18 @@ static void conn_stream(struct client *c, struct conn *n)
 	}
 	if (in + out > 0)
 		n->moved_ns = now_ns();
-	c->bytes += (uint64_t)(in + out);
+	c->tally.bytes += (uint64_t)(in + out);
 }
 
 static void conn_drive(struct client *c, struct conn *n)
 {
 	if (n->step == STEP_CONNECT)
 		conn_connected(c, n);
-	if (n->step == STEP_REPLY)
+	if (n->step == STEP_VIA)
+		conn_via(c, n);
+	if (n->step == STEP_REPLY && c->task.app == APP_HTTP)
+		conn_answer(c, n);
+	else if (n->step == STEP_REPLY)
 		conn_reply(c, n);
 	if (n->step == STEP_STREAM)
 		conn_stream(c, n);
@@ -256,16 +321,16 @@ static void conn_drive(struct client *c, struct conn *n)
 /* Begin (again) what has not begun, has failed or hangs. */
 static void client_scan(struct client *c)
 {
-	uint64_t now = now_ns(), patience_ns = (uint64_t)(c->patience_s * 1e9);
+	uint64_t now = now_ns(), patience_ns = (uint64_t)(c->task.patience_s * 1e9);
 
-	for (unsigned int i = 0; i < c->conns; i++) {
+	for (unsigned int i = 0; i < c->task.conns; i++) {
 		struct conn *n = &c->conn[i];
 
 		if (n->step == STEP_OFF) {
-			if (c->rate <= 0 && (!c->hold || c->opening < HOLD_OPENING))
+			if (c->task.rate <= 0 && (!c->task.hold || c->opening < HOLD_OPENING))
 				conn_start(c, n);
 		} else if (n->step != STEP_HELD && now > n->moved_ns + patience_ns) {
-			c->stuck++;
+			c->tally.stuck++;
 			conn_fail(c, n, "stuck", ETIMEDOUT);
 		}
 	}
@@ -274,10 +339,10 @@ static void client_scan(struct client *c)
 /* What is due by now; what finds no room was offered, too. */
 static void client_offer(struct client *c, uint64_t since_ns)
 {
-	uint64_t due = (uint64_t)((double)(now_ns() - since_ns) / 1e9 * c->rate);
+	uint64_t due = (uint64_t)((double)(now_ns() - since_ns) / 1e9 * c->task.rate);
 
 	for (; c->due < due; c->due++) {
-		c->offered++;
+		c->tally.offered++;
 		if (c->spares > 0)
 			conn_start(c, &c->conn[c->spare[--c->spares]]);
 	}
@@ -292,58 +357,23 @@ static void client_turn(struct client *c, int wait_ms)
 		conn_drive(c, ev[i].data.ptr);
 }
 
-static void client_print(struct client *c, const struct cpu *a, const struct cpu *b)
-{
-	double s = (double)(b->at_ns - a->at_ns) / 1e9;
-
-	printf("{\"seconds\": %.4f, \"units\": %llu, \"offered\": %llu, \"bytes\": %llu, "
-	       "\"errors\": %llu, "
-	       "\"stuck\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
-	       "\"max_us\": %.1f, \"busy_us\": %llu, \"error\": \"%s\", \"cpu_us\": [",
-	       s, (unsigned long long)c->units, (unsigned long long)c->offered,
-	       (unsigned long long)c->bytes, (unsigned long long)c->errors,
-	       (unsigned long long)c->stuck,
-	       hist_us(&c->latency, 0.5), hist_us(&c->latency, 0.99), hist_us(&c->latency, 0.999),
-	       (double)c->latency.max_ns / 1000, (unsigned long long)(b->busy_us - a->busy_us),
-	       c->error);
-	for (size_t i = 0; i < c->cpus; i++)
-		printf("%s%llu", i ? ", " : "",
-		       (unsigned long long)(b->used_us[i] - a->used_us[i]));
-	printf("]}\n");
-	fflush(stdout);
-}
-
 static void client_measure(struct client *c)
 {
 	uint64_t start = now_ns(), scan = 0;
-	uint64_t warm = start + (uint64_t)(c->warm_s * 1e9);
-	uint64_t end = warm + (uint64_t)(c->time_s * 1e9);
-	struct cpu a, b;
+	struct window w;
 
-	cpu_read(&a, c->cpu, c->cpus);
-	c->measuring = c->count > 0;
-	for (;;) {
-		uint64_t now = now_ns();
-
-		if (now > scan + 50000000) {
+	window_begin(&w, &c->task);
+	while (window_open(&w, &c->task, &c->tally)) {
+		if (w.now_ns > scan + 50000000) {
 			client_scan(c);
-			scan = now;
+			scan = w.now_ns;
 		}
-		if (!c->measuring && now >= warm) {
-			cpu_read(&a, c->cpu, c->cpus);
-			c->measuring = true;
-			c->units = c->bytes = c->errors = c->stuck = c->offered = 0;
-			hist_reset(&c->latency);
-		}
-		if (c->count ? c->units + c->errors >= c->count : now >= end)
-			break;
-		if (c->rate > 0)
+		if (c->task.rate > 0)
 			client_offer(c, start);
-		client_turn(c, c->rate > 0 ? 1 : 20);
+		client_turn(c, c->task.rate > 0 ? 1 : 20);
 	}
-	cpu_read(&b, c->cpu, c->cpus);
 	c->stopping = true;
-	client_print(c, &a, &b);
+	window_print(&w, &c->task, &c->tally);
 }
 
 static void client_hold(struct client *c)
@@ -351,16 +381,16 @@ static void client_hold(struct client *c)
 	unsigned int lost = 0;
 	char byte;
 
-	while (c->held < c->hold && c->errors < c->hold / 10 + 1) {
+	while (c->held < c->task.hold && c->tally.errors < c->task.hold / 10 + 1) {
 		client_scan(c);
 		client_turn(c, 5);
 	}
 	printf("{\"held\": %u, \"errors\": %llu, \"error\": \"%s\"}\n", c->held,
-	       (unsigned long long)c->errors, c->error);
+	       (unsigned long long)c->tally.errors, c->tally.error);
 	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) > 0)
 		;
-	for (unsigned int i = 0; i < c->conns; i++) {
+	for (unsigned int i = 0; i < c->task.conns; i++) {
 		struct conn *n = &c->conn[i];
 
 		if (n->step == STEP_HELD &&
@@ -372,117 +402,40 @@ static void client_hold(struct client *c)
 	printf("{\"lost\": %u}\n", lost);
 }
 
-static void addr_parse(struct client *c, struct sockaddr_storage *ret, const char *text, int port)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)ret;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
-
-	memset(ret, 0, sizeof(*ret));
-	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
-		in->sin_family = AF_INET;
-		in->sin_port = htons((uint16_t)port);
-		c->addr_len = sizeof(*in);
-	} else if (inet_pton(AF_INET6, text, &in6->sin6_addr) == 1) {
-		in6->sin6_family = AF_INET6;
-		in6->sin6_port = htons((uint16_t)port);
-		c->addr_len = sizeof(*in6);
-	} else {
-		errno = EINVAL;
-		die(text);
-	}
-}
-
-static const char usage[] =
-	"usage: load client --to ADDR --port PORT [--ports N] [--from ADDR] [--froms N]\n"
-	"  [--app echo|hello|down|up|both] [--name NAME] [--conns N] [--size BYTES] [--close]\n"
-	"  [--rate N --patience S] [--warm S] [--time S] | [--count UNITS] | [--hold N]   [--cpu FILE]…\n";
-
-static void client_options(struct client *c, int argc, char **argv)
-{
-	static const struct option options[] = {
-		{ "to", 1, NULL, 't' }, { "port", 1, NULL, 'p' }, { "ports", 1, NULL, 'P' },
-		{ "from", 1, NULL, 'f' }, { "froms", 1, NULL, 'F' }, { "app", 1, NULL, 'a' },
-		{ "conns", 1, NULL, 'c' }, { "size", 1, NULL, 's' }, { "close", 0, NULL, 'x' },
-		{ "warm", 1, NULL, 'w' }, { "time", 1, NULL, 'T' }, { "count", 1, NULL, 'n' },
-		{ "hold", 1, NULL, 'h' }, { "cpu", 1, NULL, 'u' },
-		{ "name", 1, NULL, 'N' }, { "rate", 1, NULL, 'r' }, { "patience", 1, NULL, 'e' },
-		{ NULL, 0, NULL, 0 },
-	};
-	const char *to = NULL, *from = NULL, *name = "www.example.org";
-	int o, port = 0;
-	bool good = true;
-
-	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (o) {
-		case 't': to = optarg; break;
-		case 'p': port = atoi(optarg); break;
-		case 'P': c->ports = (unsigned int)atoi(optarg); break;
-		case 'f': from = optarg; break;
-		case 'F': c->froms = (unsigned int)atoi(optarg); break;
-		case 'a': good &= app_parse(optarg, &c->app) == 0; break;
-		case 'c': c->conns = (unsigned int)atoi(optarg); break;
-		case 's': c->size_bytes = (size_t)atol(optarg); break;
-		case 'x': c->close_each = true; break;
-		case 'w': c->warm_s = atof(optarg); break;
-		case 'T': c->time_s = atof(optarg); break;
-		case 'n': c->count = (uint64_t)atoll(optarg); break;
-		case 'N': name = optarg; break;
-		case 'r': c->rate = atof(optarg); break;
-		case 'e': c->patience_s = atof(optarg); break;
-		case 'h': c->hold = (unsigned int)atoi(optarg); break;
-		case 'u':
-			good &= c->cpus < CPU_MAX;
-			if (good)
-				c->cpu[c->cpus++] = optarg;
-			break;
-		default: good = false; break;
-		}
-	}
-	if (!good || !to || !port || !c->conns || !c->ports || !c->froms ||
-	    c->size_bytes < sizeof(uint64_t) || c->size_bytes > SIZE_MAX_BYTES) {
-		fputs(usage, stderr);
-		exit(2);
-	}
-	c->reply_bytes = c->size_bytes;
-	if (c->app == APP_HELLO) {
-		hello_make(c->hello, name);
-		c->size_bytes = HELLO_BYTES;
-		c->reply_bytes = ANSWER_BYTES;
-		c->number_at = HELLO_RANDOM_AT;
-	}
-	addr_parse(c, &c->to, to, port);
-	if (from)
-		addr_parse(c, &c->from, from, 0);
-}
-
 int load_client(int argc, char **argv)
 {
 	struct client *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		die("calloc");
-	c->ports = c->froms = c->conns = 1;
-	c->size_bytes = 64;
-	c->time_s = 1;
-	c->patience_s = PATIENCE_S;
-	client_options(c, argc, argv);
-	if (c->hold)
-		c->conns = c->hold;
-	c->conn = calloc(c->conns, sizeof(*c->conn));
+	task_parse(&c->task, argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	if (app_is_datagram(c->task.app)) {
+		datagram_measure(&c->task);
+		free(c);
+		return 0;
+	}
+	client_compose(c);
+	if (c->task.hold)
+		c->task.conns = c->task.hold;
+	c->conn = calloc(c->task.conns, sizeof(*c->conn));
 	c->epoll = epoll_create1(EPOLL_CLOEXEC);
-	c->spare = calloc(c->conns, sizeof(*c->spare));
+	c->spare = calloc(c->task.conns, sizeof(*c->spare));
 	if (!c->conn || !c->spare || c->epoll < 0)
 		die("start");
-	for (unsigned int i = 0; i < c->conns; i++) {
+	for (unsigned int i = 0; i < c->task.conns; i++) {
 		c->conn[i].fd = -1;
+		if (c->task.app == APP_HTTP)
+			c->conn[i].answer = calloc(1, ANSWER_MAX_BYTES);
 		c->spare[c->spares++] = i;
 	}
 	c->payload = payload_open();
-	signal(SIGPIPE, SIG_IGN);
-	if (c->hold)
+	if (c->task.hold)
 		client_hold(c);
 	else
 		client_measure(c);
+	for (unsigned int i = 0; i < c->task.conns; i++)
+		free(c->conn[i].answer);
 	free(c->spare);
 	free(c->conn);
 	free(c);

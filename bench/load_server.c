@@ -82,10 +82,33 @@ static int end_echo(struct end *e)
 	return send(e->fd, text, (size_t)n, MSG_NOSIGNAL) == n ? 0 : -EIO;
 }
 
+/* A GET whose path is a number; the answer begins with it. */
+static int end_answer(struct end *e)
+{
+	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n";
+	char text[65536], answer[sizeof(head) - 1 + HTTP_BODY_BYTES];
+	ssize_t n = recv(e->fd, text, sizeof(text), 0);
+	const char *path;
+
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	if (n == 0)
+		return -EPIPE;
+	path = memchr(text, '/', (size_t)n);
+	if (!path || text + n - path < 1 + HTTP_NUMBER || memcmp(text + n - 4, "\r\n\r\n", 4) != 0)
+		return -EPROTO;
+	memset(answer, '.', sizeof(answer));
+	memcpy(answer, head, sizeof(head) - 1);
+	memcpy(answer + sizeof(head) - 1, path + 1, HTTP_NUMBER);
+	return send(e->fd, answer, sizeof(answer), MSG_NOSIGNAL) == sizeof(answer) ? 0 : -EIO;
+}
+
 static int end_serve(struct server *s, struct end *e, uint32_t events)
 {
 	ssize_t r = 0;
 
+	if (e->app == APP_HTTP)
+		return end_answer(e);
 	if (e->app == APP_ECHO || e->app == APP_HELLO)
 		return end_echo(e);
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
@@ -103,14 +126,19 @@ static void server_listen(struct server *s, enum app app, unsigned int port)
 
 	if (!e)
 		die("calloc");
-	e->fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	e->fd = socket(AF_INET6, (app_is_datagram(app) ? SOCK_DGRAM : SOCK_STREAM) |
+				 SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	e->app = app;
 	e->listens = true;
 	if (e->fd < 0)
 		die("socket");
 	setsockopt(e->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	setsockopt(e->fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-	if (bind(e->fd, (struct sockaddr *)&any, sizeof(any)) < 0 || listen(e->fd, 4096) < 0)
+	if (bind(e->fd, (struct sockaddr *)&any, sizeof(any)) < 0)
+		die("bind");
+	if (app_is_datagram(app))
+		datagram_options(e->fd);
+	else if (listen(e->fd, 4096) < 0)
 		die("listen");
 	server_watch(s, e);
 }
@@ -147,7 +175,9 @@ int load_server(int argc, char **argv)
 		for (int i = 0; i < n; i++) {
 			struct end *e = ev[i].data.ptr;
 
-			if (e->listens)
+			if (app_is_datagram(e->app))
+				datagram_serve(e->fd, e->app);
+			else if (e->listens)
 				server_accept(&s, e);
 			else if (end_serve(&s, e, ev[i].events) < 0)
 				end_close(e);

@@ -11,11 +11,14 @@ import subprocess
 import time
 
 from bed import ADDRESS, CLIENTS, PARTIES
-from subjects import HERE, fill
+from subjects import HERE, SUBJECTS, fill
 
-ECHO, DOWN, UP, BOTH, HELLO = 7000, 7100, 7200, 7300, 7400
-ORIGINS = (["echo:7000-7015", "hello:7400-7415"], ["down:7100-7100", "up:7200-7200", "both:7300-7300"])
+ECHO, DOWN, UP, BOTH, HELLO, HTTP, UDP, TRAIN, SINK = 7000, 7100, 7200, 7300, 7400, 7500, 7600, 7700, 7710
+ORIGINS = (["echo:7000-7015", "hello:7400-7415"], ["down:7100-7100", "up:7200-7200", "both:7300-7300"],
+           ["http:7500-7500", "udp:7600-7607", "train:7700-7707", "sink:7710-7717"])
 IDLE_FLOWS = 5000
+UDP_SESSIONS = 8000   # as many as fit into half the descriptors that many hosts allow
+UDP_IN_TURN = 100000
 SHARE = 0.4           # of one processor, for a proxy that is to have too much to do
 PATIENCE_S = 5        # after which an overload's client gives up
 NOISE = 0.12          # share of all processors that strangers may use during a run
@@ -23,15 +26,26 @@ NOISE = 0.12          # share of all processors that strangers may use during a 
 
 class Scenario:
     def __init__(self, about, unit, app, port, conns=1, more=(), kind="load", beside=0,
-                 instead=None, only=None, who=None):
+                 instead=None, only=None, who=None, via=None):
         """@instead: which subject stands for another here; @only: the others are left out;
-        @who: these, whichever are asked for."""
+        @who: these, whichever are asked for; @via: how clients address the proxy, if they do:
+        one way for all, or for each subject."""
+        self.via = via
         self.about, self.unit, self.app, self.port, self.conns = about, unit, app, port, conns
         self.more, self.kind, self.beside = list(more), kind, beside
         self.instead, self.only, self.who = instead or {}, only, who
 
-    def subjects(self, names):
-        return list(self.who or [n for n in names if self.only is None or n in self.only])
+    def way(self, name):
+        return self.via.get(name) if isinstance(self.via, dict) else self.via
+
+    def subjects(self, names, asked):
+        """Of @names, or of @who; @asked: the names are somebody's choice."""
+        if self.who:
+            return [n for n in self.who if not asked or n in names or n not in SUBJECTS]
+        return [n for n in names if self.only is None or n in self.only]
+
+
+WAYS = {"limpid": "limpid-ways"}
 
 
 def bulk(word, app, port, conns):
@@ -66,6 +80,40 @@ SCENARIOS = {
     "overload": Scenario(f"twice as many short connections as a proxy with {SHARE:g} processors "
                          "can serve", "conn", "echo", ECHO, 64, ["--close", "--ports", "16"],
                          kind="overload", only=("limpid", "haproxy", "nginx")),
+    "udp": Scenario("64 bytes by UDP and back, 64 standing sessions", "trip", "udp", UDP, 64,
+                    ["--ports", "8"], who=("direct", "limpid", "v2ray"), instead=WAYS),
+    "udp-new": Scenario("64 bytes by UDP and back, a new session each, 64 at a time", "session",
+                        "udp", UDP, 64, ["--ports", "8", "--close"],
+                        who=("direct", "limpid", "v2ray"), instead=WAYS),
+    "trains": Scenario("trains of 16 datagrams of 1200 bytes down, 8 sessions", "datagram",
+                       "train", TRAIN, 8, ["--ports", "8"], who=("direct", "limpid", "v2ray"),
+                       instead=WAYS),
+    "trains-up": Scenario("the same up", "datagram", "sink", SINK, 8, ["--ports", "8"],
+                          who=("direct", "limpid", "v2ray"), instead=WAYS),
+    "udp-memory": Scenario(f"{UDP_SESSIONS} sessions of UDP, one datagram there and back on each; "
+                           f"and {UDP_IN_TURN} in turn", "session", "udp", UDP, 64,
+                           ["--ports", "8", "--close"], kind="udp-memory", who=("limpid",),
+                           instead={"limpid": "limpid-brief"}),
+    "socks": Scenario("SOCKS5 tunnels, 64 at a time: set up, 64 bytes, echo, close", "conn", "echo",
+                      ECHO, 64, ["--close", "--ports", "16"], via="socks5", instead=WAYS,
+                      who=("direct", "limpid", "dante", "microsocks", "v2ray")),
+    "connect": Scenario("CONNECT tunnels, 64 at a time: set up, 64 bytes, echo, close", "conn",
+                        "echo", ECHO, 64, ["--close", "--ports", "16"], via="connect",
+                        instead=WAYS, who=("direct", "limpid", "squid", "tinyproxy", "v2ray")),
+    "socks-udp": Scenario("64 bytes by UDP and back through SOCKS5, 64 standing associations",
+                          "trip", "udp", UDP, 64, ["--ports", "8"], via="socks5", instead=WAYS,
+                          who=("direct", "limpid", "dante", "v2ray")),
+    "http": Scenario("GET through an HTTP proxy, small answers, 32 kept connections", "request",
+                     "http", HTTP, 32, via="http",
+                     instead={**WAYS, "haproxy": "haproxy-http", "nginx": "nginx-http"},
+                     who=("direct", "limpid", "haproxy", "nginx", "squid")),
+    "tunnel": Scenario("bulk down, 1 stream: transparent, and through tunnels", "GB", "down", DOWN,
+                       via={"limpid-socks": "socks5", "limpid-connect": "connect",
+                            "v2ray": "socks5", "squid": "connect"},
+                       instead={**WAYS, "limpid-socks": "limpid-ways",
+                                "limpid-connect": "limpid-ways"},
+                       who=("direct", "limpid", "limpid-socks", "limpid-connect", "squid",
+                            "v2ray")),
     "start": Scenario("`limpid serve` with the configuration it is installed with", "ms", None, 0,
                       kind="start", only=("limpid",)),
     "run": Scenario("`limpid run -- true` less `true`", "ms", None, 0, kind="run",
@@ -106,20 +154,20 @@ def client(bed, work, name, app, port, conns, more, log, **pipes):
                      stdout=subprocess.PIPE, stderr=log, **pipes)
 
 
-def load(bed, work, scenario, name, log):
+def load(bed, work, scenario, name, log, way=()):
     """One window of load: rates, latencies, and the processor time of every party."""
     window = ["--warm", str(work.warm_s), "--time", str(work.time_s)]
     beside = None
     if scenario.beside:
         beside = client(bed, work, name, "down", DOWN, scenario.beside, window, log)
     main = client(bed, work, name, scenario.app, scenario.port, scenario.conns,
-                  scenario.more + window + bed.cpu_options(), log)
+                  [*scenario.more, *way, *window, *bed.cpu_options()], log)
     if scenario.unit == "GB":
         time.sleep(work.warm_s / 2)
         for party in PARTIES:
             if foreign := bed.foreign_cc(party):
                 raise RuntimeError(f"{name}: not {bed.cc}: {foreign[0].strip()}")
-        if bed.own_source():
+        if not way and "ways" not in name and bed.own_source():
             raise RuntimeError(f"{name} does not keep the source address")
     row = result(main, work.warm_s + work.time_s + 30)
     if beside:
@@ -210,6 +258,39 @@ def idle(bed, work, scenario, name, log):
     return row
 
 
+def descriptors(pids):
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+
+
+def udp_memory(bed, work, scenario, name, log):
+    """What sessions cost while they last, and what many of them leave behind."""
+    pids = bed.pids("px")
+
+    def open_sessions(count):
+        return result(client(bed, work, name, scenario.app, scenario.port, scenario.conns,
+                             [*scenario.more, "--count", str(count)], log), 120)
+
+    def rest_after():
+        deadline = time.time() + 15     # their time, and a little
+        while descriptors(pids) > fds and time.time() < deadline:
+            time.sleep(0.25)
+        time.sleep(0.5)
+        return pss_kib(pids)
+
+    base, fds = pss_kib(pids), descriptors(pids)
+    row = open_sessions(UDP_SESSIONS)
+    held, held_fds = pss_kib(pids), descriptors(pids)
+    after = rest_after()
+    row["errors"] += open_sessions(UDP_IN_TURN)["errors"]
+    last = rest_after()
+    row.pop("error"), row.pop("cpu_us"), row.pop("busy_us")
+    row.update(held=held_fds - fds, base_kib=base, held_kib=held, after_kib=after, last_kib=last,
+               fds_left=descriptors(pids) - fds,
+               bytes_per_flow=(held - base) * 1024 / max(held_fds - fds, 1),
+               kept_share=(last - base) / (held - base) if held > base else 0.0)
+    return row
+
+
 def overload(bed, work, scenario, name, log):
     """Goodput at twice the rate that 64 clients in a closed loop get out of the same proxy.
 
@@ -290,20 +371,29 @@ def rest():
             return
 
 
-def measure(bed, work, scenario, subject, log):
+def way_options(work, subject, via):
+    """How a client is told to address the proxy."""
+    return ["--via", f"{via}:{ADDRESS[work.family]['proxy']}:{subject.ways[via]}"] if via else []
+
+
+def measure(bed, work, scenario, subject, log, via=None):
     """One run: start, measure, stop; again, at most three times, when strangers were busy."""
+    via = via if subject.ways else None
     for attempt in range(1, 5):
         rest()
         try:
             if scenario.kind == "overload":
                 bed.limit(SHARE)
-            subject.start(bed, work, log)
+            subject.start(bed, work, log, via)
             if scenario.kind == "idle":
                 row = idle(bed, work, scenario, subject.name, log)
             elif scenario.kind == "overload":
                 row = overload(bed, work, scenario, subject.name, log)
+            elif scenario.kind == "udp-memory":
+                row = udp_memory(bed, work, scenario, subject.name, log)
             else:
-                row = load(bed, work, scenario, subject.name, log)
+                row = load(bed, work, scenario, subject.name, log,
+                           way_options(work, subject, via))
         finally:
             bed.end("cl", 0)
             subject.stop(bed)
@@ -317,12 +407,12 @@ def measure(bed, work, scenario, subject, log):
     return row
 
 
-def system_calls(bed, work, scenario, subject, conns, log):
+def system_calls(bed, work, scenario, subject, conns, log, via=None):
     """System calls of the proxy for each short connection, by name; strace joins when warm."""
     out = f"{work.dir}/strace-{subject.name}"
     try:
-        subject.start(bed, work, log)
-        more = scenario.more + ["--count"]
+        subject.start(bed, work, log, via)
+        more = [*scenario.more, *way_options(work, subject, via), "--count"]
         result(client(bed, work, subject.name, scenario.app, scenario.port, 64, more + ["500"],
                       log), 60)
         time.sleep(0.3)

@@ -88,6 +88,14 @@ def overload_table(by):
                  body)
 
 
+def sessions_table(by):
+    body = [[name, *(show(median(rows, key)) for key in (
+        "held", "bytes_per_flow", "base_kib", "held_kib", "after_kib", "last_kib", "fds_left")),
+        problems(rows)] for name, rows in by.items()]
+    return table(["subject", "sessions held", "bytes/session", "base KiB", "held KiB", "after KiB",
+                  "after many in turn KiB", "descriptors left", "notes"], body)
+
+
 def start_table(by):
     body = [[name, show(median(rows, "ready_ms")), show(median(rows, "rss_kib")), problems(rows)]
             for name, rows in by.items()]
@@ -113,9 +121,9 @@ def calls_table(subject, calls):
 def scenario_table(scenario, by):
     if scenario.kind == "idle":
         return idle_table({k: v for k, v in by.items() if k != "direct"})
-    if scenario.kind in ("run", "start", "overload"):
-        return {"run": run_table, "start": start_table,
-                "overload": overload_table}[scenario.kind](by)
+    if scenario.kind in ("run", "start", "overload", "udp-memory"):
+        return {"run": run_table, "start": start_table, "overload": overload_table,
+                "udp-memory": sessions_table}[scenario.kind](by)
     if scenario.unit == "GB":
         return bulk_table(by, by.get("direct", []))
     return trip_table(by, by.get("direct", []), scenario)
@@ -124,7 +132,6 @@ def scenario_table(scenario, by):
 # What limpid is held to: a scenario, a figure, how it must compare (at most, at least), a factor,
 # and whose figure it is a factor of ("" = the number itself, "best" = the best peer's); "<= +" is
 # at most so much more.
-PEERS = ("haproxy-splice", "haproxy", "nginx")
 TARGETS = [(s, key, sign, factor, who) for s in ("down1", "down8", "up1", "up8", "both1", "both8")
            for key, sign, factor, who in (
                ("proxy_us", "<=", 1.1, "haproxy-splice"), ("rate", ">=", 0.97, "haproxy-splice"),
@@ -135,33 +142,56 @@ TARGETS = [(s, key, sign, factor, who) for s in ("down1", "down8", "up1", "up8",
     ("ping8", "p99_us", "<=", 1.0, "best"), ("idle", "bytes_per_flow", "<=", 1024, ""),
     ("idle", "wakeups_per_s", "<=", 0, ""), ("idle", "kept_share", "<=", 0.2, ""),
     ("run", "added_ms_root", "<=", 25, ""),
-    ("run", "added_ms_nobody", "<=", 25, "")]
-OURS = {"filter": "limpid-count-copy", "honest": "limpid-honest"}     # instead of limpid
+    ("run", "added_ms_nobody", "<=", 25, ""),
+    ("udp", "rate", ">=", 1.4, "v2ray"), ("udp", "proxy_us", "<=", 0.65, "v2ray"),
+    ("udp-new", "rate", ">=", 10, "v2ray"), ("udp-new", "errors", "<=", 0, ""),
+    ("trains", "rate", ">=", 1e6, ""), ("trains", "proxy_us", "<=", 1, ""),
+    ("trains-up", "rate", ">=", 1e6, ""), ("trains-up", "proxy_us", "<=", 1, ""),
+    ("udp-memory", "bytes_per_flow", "<=", 1024, ""), ("udp-memory", "kept_share", "<=", 0.2, ""),
+    ("udp-memory", "fds_left", "<=", 0, ""),
+    ("socks", "proxy_us", "<=", 0.8, "best"), ("socks", "rate", ">=", 1.0, "best"),
+    ("connect", "proxy_us", "<=", 0.85, "best"), ("connect", "rate", ">=", 1.0, "best"),
+    ("socks-udp", "rate", ">=", 1.2, "dante"), ("socks-udp", "proxy_us", "<=", 0.75, "dante"),
+    ("http", "rate", ">=", 1.0, "best"), ("http", "proxy_us", "<=", 1.0, "best"),
+    ("http", "rate", ">=", 3, "squid"), ("tunnel", "rate", ">=", 0.95, "limpid"),
+    ("tunnel", "proxy_us", "<=", 1.1, "limpid")]
+# Instead of limpid.
+OURS = {"filter": ["limpid-count-copy"], "honest": ["limpid-honest"],
+        "tunnel": ["limpid-socks", "limpid-connect"]}
 WORDS = {"proxy_us": "proxy CPU", "all_us": "all CPU", "rate": "rate", "p50_us": "p50",
          "p99_us": "p99", "bytes_per_flow": "bytes/flow", "wakeups_per_s": "wake-ups/s",
-         "kept_share": "share of memory kept afterwards",
+         "kept_share": "share of memory kept afterwards", "errors": "errors, losses",
+         "fds_left": "descriptors left",
          "goodput": "goodput, share of the peak", "ready_ms": "ms until ready",
          "rss_kib": "KiB resident at rest", "added_ms_root": "ms added, root", "added_ms_nobody": "ms added, nobody"}
 
 
+def best(by, ours, key, sign):
+    """The figure of the peer that is hardest to beat."""
+    values = [median(rows, key) for name, rows in by.items()
+              if name not in ("direct", ours) and not name.startswith(("limpid", "floor"))]
+    return (max if sign == ">=" else min)((v for v in values if v is not None), default=None)
+
+
+def target_row(name, by, ours, key, sign, factor, who):
+    value = median(by.get(ours, []), key)
+    base = best(by, ours, key, sign) if who == "best" else (
+        median(by.get(who, []), key) if who else 1)
+    if value is None or base is None:
+        return None
+    limit = base + factor if sign == "<= +" else factor * base
+    good = value >= limit if sign == ">=" else value <= limit
+    wanted = f"{sign} {factor:,g}" if sign != "<= +" else f"<= {who} + {factor:g}"
+    if who and sign != "<= +":
+        wanted += f" × {'the best peer' if who == 'best' else who}"
+    measured = (f"{value - base:+.3g}" if sign == "<= +" else
+                f"{value / base:.2f}" if who and base else show(value))
+    return [f"{name}: {ours}" if ours != "limpid" else name, WORDS[key], wanted, measured,
+            "met" if good else "**missed**"]
+
+
 def targets_table(results):
-    body = []
-    for name, key, sign, factor, who in TARGETS:
-        by = results.get(name, {})
-        ours = median(by.get(OURS.get(name, "limpid"), []), key)
-        if who == "best":
-            bases = [b for b in (median(by.get(p, []), key) for p in PEERS) if b is not None]
-            base = min(bases, default=None)
-        else:
-            base = median(by.get(who, []), key) if who else 1
-        if ours is None or base is None:
-            continue
-        limit = base + factor if sign == "<= +" else factor * base
-        good = ours >= limit if sign == ">=" else ours <= limit
-        wanted = f"{sign} {factor:g}" if sign != "<= +" else f"<= {who} + {factor:g}"
-        if who and sign != "<= +":
-            wanted += f" × {'the best peer' if who == 'best' else who}"
-        measured = (f"{ours - base:+.3g}" if sign == "<= +" else
-                    f"{ours / base:.2f}" if who and base else show(ours))
-        body.append([name, WORDS[key], wanted, measured, "met" if good else "**missed**"])
-    return table(["scenario", "figure", "wanted", "measured", ""], body) if body else ""
+    rows = [target_row(name, results.get(name, {}), ours, key, sign, factor, who)
+            for name, key, sign, factor, who in TARGETS for ours in OURS.get(name, ["limpid"])]
+    rows = [row for row in rows if row]
+    return table(["scenario", "figure", "wanted", "measured", ""], rows) if rows else ""

@@ -21,7 +21,8 @@ test=("${build[@]}" clang libclang-rt-14-dev python3-pytest python3-pytest-xdist
 	ngtcp2-client ngtcp2-server iperf3)
 demo=("${build[@]}" nftables iproute2 util-linux nginx-light curl git openssl)
 bench=("${build[@]}" nftables iptables iproute2 procps util-linux strace
-	nginx-light libnginx-mod-stream haproxy)
+	nginx-light libnginx-mod-stream haproxy
+	v2ray dante-server microsocks tinyproxy squid)
 
 die() {
 	printf 'deps: %s\n' "$*" >&2
