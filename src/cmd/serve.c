@@ -111,6 +111,9 @@ static void say_stats(const struct engine *e)
 	if (s.addresses_refused)
 		log_line(LOG_INFO, "names: %" PRIu64 " addresses of names refused by policy",
 			 s.addresses_refused);
+	if (s.bind_strangers)
+		log_line(LOG_INFO, "bind: %" PRIu64 " connections of others than were awaited",
+			 s.bind_strangers);
 	if (s.time_wait_ended)
 		log_line(LOG_INFO,
 			 "source: %" PRIu64 " flows kept the client's port by ending a TIME_WAIT",

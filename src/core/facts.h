@@ -60,6 +60,7 @@ struct proxy_facts {
  * @ech:	the ClientHello carries encrypted_client_hello: @host may be a decoy
  * @named:	the client has asked limpid itself for @host
  * @mismatch:	and then the server for another name (SNI, Host)
+ * @bind:	the client does not dial @target but waits for it to connect (SOCKS BIND)
  * @settled:	no learner will add anything: what is unknown now stays unknown
  *
  * Unknown is a state of its own: it satisfies no condition and no negated condition.
@@ -72,6 +73,7 @@ struct facts {
 	bool ech;
 	bool named;
 	bool mismatch;
+	bool bind;
 	bool settled;
 	struct addr client;
 	struct addr target;

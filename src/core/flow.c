@@ -242,39 +242,13 @@ void flow_refuse_target(struct flow *f, const struct decision *d)
 	refuse(f, false);
 }
 
-static enum why why_not_dialled(const struct flow *f, int error)
-{
-	switch (-error) {
-	case ECONNREFUSED:
-	case ECONNRESET:
-		return WHY_SERVER_REFUSED;
-	case ETIMEDOUT:
-		return WHY_CONNECT_TIMEOUT;
-	case EMFILE:
-	case ENFILE:
-	case ENOBUFS:
-	case ENOMEM:
-		return WHY_LIMIT;
-	case EADDRINUSE:
-	case EADDRNOTAVAIL:
-		return f->plan.strict ? WHY_SOURCE : WHY_LIMIT;
-	case EINVAL: /* also an address that needs a link, as fe80::1 */
-	case EPERM:  /* also a firewall on this host that drops our SYN */
-		return f->plan.strict ? WHY_SOURCE : WHY_SERVER_UNREACHABLE;
-	case ELOOP:
-		return WHY_LOOP;
-	case ECANCELED:
-		return f->why;
-	default:
-		return WHY_SERVER_UNREACHABLE;
-	}
-}
-
 static void dial_failed(struct flow *f, int error)
 {
-	enum why why = why_not_dialled(f, error);
+	enum why why = flow_why_not_dialled(f, error);
 
 	f->dial_error = error;
+	if (f->dialer->forget) /* who is told why lives on for a moment */
+		f->dialer->forget(f);
 	if (f->served)
 		serve_dialled(f, why);
 	else
@@ -301,7 +275,9 @@ static void dial_start(struct flow *f, const struct plan *plan)
 	int r;
 
 	flow_set_target(f, &f->facts.target, plan);
-	if (plan->via && !(facts_lack_address(&f->facts) && via_is_header(plan->via)))
+	if (f->facts.bind)
+		f->dialer = realm->parts.accept_dialer;
+	else if (plan->via && !(facts_lack_address(&f->facts) && via_is_header(plan->via)))
 		f->dialer = realm->parts.proxy_dialer;
 	else if (facts_lack_address(&f->facts)) /* headers name addresses */
 		f->dialer = realm->parts.name_dialer;
@@ -311,14 +287,14 @@ static void dial_start(struct flow *f, const struct plan *plan)
 		return;
 	}
 	f->phase = PHASE_DIAL;
-	if (f->facts.target.family && !plan->via &&
+	if (f->facts.target.family && !plan->via && !f->facts.bind &&
 	    listeners_include(realm->listeners, realm->n_listeners, &f->facts.target)) {
 		dial_failed(f, -ELOOP);
 		return;
 	}
 	if (realm->observer->dialling)
 		realm->observer->dialling(f->worker, f);
-	f->holding = f->decision.needs_address && !f->served;
+	f->holding = f->decision.needs_address && !f->served && !f->facts.bind;
 	r = flow_dial(f);
 	if (f->phase != PHASE_DIAL) /* policy refuses every address */
 		return;
@@ -329,8 +305,9 @@ static void dial_start(struct flow *f, const struct plan *plan)
 	if (r < 0)
 		dial_failed(f, r);
 	else
-		flow_set_timer(f, f->holding ? f->snapshot->timeouts.sniff_ms
-					     : f->snapshot->timeouts.connect_ms);
+		flow_set_timer(f, f->holding	  ? f->snapshot->timeouts.sniff_ms
+				  : f->facts.bind ? f->snapshot->timeouts.bind_ms
+						  : f->snapshot->timeouts.connect_ms);
 }
 
 void flow_serve_dial(struct flow *f, const struct plan *plan)
@@ -360,7 +337,7 @@ static void relay_open(struct flow *f)
 	const struct observer *o = f->worker->realm->observer;
 
 	f->holding = false;
-	if (f->plan.proxy_header && flow_introduce(f) < 0) {
+	if (f->plan.proxy_header && !f->facts.bind && flow_introduce(f) < 0) {
 		flow_close(f, WHY_INTERNAL);
 		return;
 	}
@@ -398,7 +375,7 @@ static void run_dial(struct flow *f)
 		if (!r)
 			return;
 	}
-	if (!r && !f->made && !f->plan.via && flow_goes_round(f))
+	if (!r && !f->made && !f->plan.via && !f->facts.bind && flow_goes_round(f))
 		r = -ELOOP;
 	if (!r) {
 		if (f->facts.target_name) /* now there is an address */
@@ -413,7 +390,7 @@ static void run_dial(struct flow *f)
 		dial_failed(f, r);
 		return;
 	}
-	if (f->client.failed)
+	if (f->client.failed || (f->facts.bind && f->client.hup))
 		flow_close(f, WHY_CLIENT_GONE);
 	else if (!f->served)
 		flow_learn(f);
@@ -482,9 +459,10 @@ static void dial_timeout(struct flow *f)
 			flow_set_timer(f, f->snapshot->timeouts.connect_ms);
 		return;
 	}
-	if (f->resolving)
-		f->why = WHY_NAME_FAILED;
-	dial_failed(f, f->resolving ? -ECANCELED : -ETIMEDOUT);
+	f->why = f->resolving	 ? WHY_NAME_FAILED
+		 : f->facts.bind ? WHY_BIND_TIMEOUT
+				 : WHY_CONNECT_TIMEOUT;
+	dial_failed(f, f->why == WHY_CONNECT_TIMEOUT ? -ETIMEDOUT : -ECANCELED);
 }
 
 static void on_timer(struct timer *t)

@@ -224,6 +224,9 @@ void flow_farewell(struct flow *f, enum why why);
 /* Let the greeter answer.  Return: 0 or -errno. */
 int flow_answer(struct flow *f, enum why outcome);
 
+/* The server may connect to @bound: the greeter says so.  Return: 0 or -errno. */
+int flow_waiting(struct flow *f, const struct addr *bound);
+
 /* Policy must hear the client, who may be waiting for an answer: it gets it now, as if the server
  * were there.  A refusal later can then only be a RST. */
 void flow_hear(struct flow *f);
@@ -326,6 +329,9 @@ int flow_attempt_end(struct flow *f, int fd, const struct addr *target, struct o
 
 /* True: it was part of a loop. */
 bool flow_attempt_forget(struct flow *f, struct own_end *e);
+
+/* Why there is no server: a dialer has said @error, an -errno. */
+enum why flow_why_not_dialled(const struct flow *f, int error);
 
 /* Policy lets the flow go to none of the addresses: end it as @d, from flow_ask_target(), says. */
 void flow_refuse_target(struct flow *f, const struct decision *d);

@@ -114,6 +114,8 @@ static enum knock_answer answer_of(enum why why)
 	case WHY_PROXY_FAILED:
 	case WHY_PROXY_LOGIN:
 	case WHY_PROXY_REFUSED:
+	case WHY_BIND_REFUSED:
+	case WHY_BIND_TIMEOUT:
 	case WHY_SERVER_TLS:
 	case WHY_FILTER:
 	case WHY_INTERNAL:

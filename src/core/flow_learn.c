@@ -111,6 +111,8 @@ static void run_learners(struct flow *f, bool last)
 		case LEARN_DONE:
 			learner_forget(f);
 			f->learner++;
+			if (f->facts.bind) /* who waits to be connected to says nothing before */
+				f->learner = (uint8_t)f->listener->n_learners;
 			if (f->served)
 				return;
 			break;

@@ -96,8 +96,9 @@ int flow_dial(struct flow *f)
 	struct own_ends *own = f->worker->realm->own_ends;
 	int r;
 
-	/* the dialers of names and of proxies announce each attempt by themselves */
-	if (!own || facts_lack_address(&f->facts) || f->plan.via)
+	/* the dialers of names and of proxies announce each attempt by themselves, and who waits
+	 * makes none */
+	if (!own || facts_lack_address(&f->facts) || f->plan.via || f->facts.bind)
 		return f->dialer->dial(f);
 	own_ends_dial_begin(own);
 	r = f->dialer->dial(f);

@@ -40,6 +40,13 @@ int flow_answer(struct flow *f, enum why outcome)
 	return f->greeter->ops->answer(f, f->greeter, outcome);
 }
 
+int flow_waiting(struct flow *f, const struct addr *bound)
+{
+	const struct learner *l = f->greeter;
+
+	return l && l->ops->waiting ? l->ops->waiting(f, l, bound) : 0;
+}
+
 void flow_hear(struct flow *f)
 {
 	if (f->greeter && !f->served)

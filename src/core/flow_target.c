@@ -3,6 +3,8 @@
  * Theory of operation.  A target that is a name has several addresses.  Each is put to policy as
  * if the client had dialled it, and the one that answers becomes the target.
  */
+#include <errno.h>
+
 #include "core/flow.h"
 #include "core/listener.h"
 #include "core/worker.h"
@@ -26,4 +28,32 @@ void flow_set_target(struct flow *f, const struct addr *a, const struct plan *pl
 	f->facts.target = *a;
 	f->plan = *plan;
 	f->up.offload = f->down.offload = plan->offload;
+}
+
+enum why flow_why_not_dialled(const struct flow *f, int error)
+{
+	switch (-error) {
+	case ECONNREFUSED:
+	case ECONNRESET:
+		return WHY_SERVER_REFUSED;
+	case ETIMEDOUT:
+		return WHY_CONNECT_TIMEOUT;
+	case EMFILE:
+	case ENFILE:
+	case ENOBUFS:
+	case ENOMEM:
+		return WHY_LIMIT;
+	case EADDRINUSE:
+	case EADDRNOTAVAIL:
+		return f->plan.strict ? WHY_SOURCE : WHY_LIMIT;
+	case EINVAL: /* also an address that needs a link, as fe80::1 */
+	case EPERM:  /* also a firewall on this host that drops our SYN */
+		return f->plan.strict ? WHY_SOURCE : WHY_SERVER_UNREACHABLE;
+	case ELOOP:
+		return WHY_LOOP;
+	case ECANCELED:
+		return f->why;
+	default:
+		return WHY_SERVER_UNREACHABLE;
+	}
 }

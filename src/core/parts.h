@@ -11,6 +11,7 @@
  * filters in filter.h.
  */
 
+struct addr;
 struct answer;
 struct datagram_ops;
 struct flow;
@@ -39,6 +40,8 @@ enum learn_result {
  *		Returns 0 or -errno
  * @asks_late:	of one that consumes: when the client's time is over (timeouts.sniff) it is asked
  *		with @last whether the flow can do without what has not come.  Otherwise it cannot
+ * @waiting:	of a flow whose facts.bind is set: the server may connect to @bound from now on.
+ *		answer() follows when it has, or will not.  Returns 0 or -errno
  * @forget:	release f->learner_state.  NULL: has none
  */
 struct learner_ops {
@@ -47,6 +50,7 @@ struct learner_ops {
 	enum learn_result (*learn)(struct flow *f, const struct learner *l, struct span look,
 				   bool last);
 	int (*answer)(struct flow *f, const struct learner *l, enum why outcome);
+	int (*waiting)(struct flow *f, const struct learner *l, const struct addr *bound);
 	void (*forget)(struct flow *f);
 };
 
@@ -131,6 +135,7 @@ struct interceptor {
  * struct parts - what flows are made of unless policy says otherwise
  * @name_dialer: for targets that are names, and served flows; NULL: they cannot be dialled
  * @proxy_dialer: for plans with an upstream proxy
+ * @accept_dialer: for flows that wait for their server to connect; NULL: none can
  * @http:	for clients of an HTTP proxy; NULL: they can only CONNECT
  * @associate:	for clients of SOCKS that want to send datagrams; NULL: they cannot
  * @ask:	for addresses of a name, family 4 or 6 (lookup.h): true with @ret, or false, and @l
@@ -142,6 +147,7 @@ struct parts {
 	const struct dialer_ops *dialer;
 	const struct dialer_ops *name_dialer;
 	const struct dialer_ops *proxy_dialer;
+	const struct dialer_ops *accept_dialer;
 	const struct proto_ops *proto;
 	const struct proto_ops *http;
 	const struct proto_ops *associate;

@@ -181,6 +181,7 @@ static bool rule_needs_address(const struct rule *rule, const struct facts *f)
 	return true;
 }
 
+/* .bind is not about dialling. */
 bool plan_eq(const struct plan *a, const struct plan *b)
 {
 	return a->source == b->source && a->offload == b->offload && a->strict == b->strict &&

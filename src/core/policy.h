@@ -75,6 +75,7 @@ struct plan {
 	uint8_t proxy_header; /* version of the PROXY protocol the server is told of the client in;
 			       * 0: it is not */
 	const struct via *via; /* the upstream proxy; NULL: none */
+	bool bind; /* a client may also wait for the server to connect (facts.bind) */
 };
 
 struct rule {

@@ -10,6 +10,7 @@
 struct timeouts {
 	uint32_t sniff_ms;	 /* for the client's first bytes, where policy needs them */
 	uint32_t connect_ms;	 /* for the server's SYN-ACK */
+	uint32_t bind_ms;	 /* for the one who is to connect (SOCKS BIND) */
 	uint32_t idle_ms;	 /* no byte in either direction */
 	uint32_t half_closed_ms; /* no byte after one side has ended */
 	uint32_t deny_ms;	 /* how long a denied flow is held before RST */

@@ -11,6 +11,7 @@ void stats_add(struct stats *to, const struct stats *from)
 	to->accept_pauses += from->accept_pauses;
 	to->source_fell_port += from->source_fell_port;
 	to->addresses_refused += from->addresses_refused;
+	to->bind_strangers += from->bind_strangers;
 	to->source_fell_own += from->source_fell_own;
 	to->time_wait_ended += from->time_wait_ended;
 }

@@ -14,6 +14,7 @@ struct stats {
 	uint64_t accept_pauses;	   /* descriptors or limits.flows exhausted */
 	uint64_t source_fell_port; /* the client's address was kept, its port was not */
 	uint64_t addresses_refused; /* of names: skipped, policy refuses them */
+	uint64_t bind_strangers;    /* connected where others were awaited, and were reset */
 	uint64_t source_fell_own;  /* nor its address */
 	uint64_t time_wait_ended;  /* its port was kept by ending a TIME_WAIT */
 };

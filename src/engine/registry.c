@@ -2,6 +2,7 @@
 /*
  * The one place that knows all parts.  A new part is its own file and a line here.
  */
+#include "dial/accept.h"
 #include "dial/direct.h"
 #include "dial/eyeballs.h"
 #include "dial/resolve.h"
@@ -22,6 +23,7 @@ struct parts registry_parts(void)
 		.dialer = &direct_dialer_ops,
 		.name_dialer = &eyeballs_dialer_ops,
 		.proxy_dialer = &via_dialer_ops,
+		.accept_dialer = &accept_dialer_ops,
 		.proto = &raw_proto_ops,
 		.http = &http_forward_proto_ops,
 		.associate = &associate_proto_ops,

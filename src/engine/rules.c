@@ -229,9 +229,28 @@ static void user_check(struct compiler *k, const struct yaml_node *match, const 
 		 "the rule never matches: its listeners have no users");
 }
 
+/* What only clients of SOCKS ask for, and no proxy does for us. */
+static void bind_check(struct compiler *k, const struct yaml_node *map, const struct rule *rule)
+{
+	const struct yaml_node *bind = yaml_get(map, "bind");
+
+	if (!rule->plan.bind || !k->listeners_known)
+		return;
+	if (rule->plan.via)
+		diag_add(k->diag, bind->key->at, "bind", NULL, "without effect where there is via");
+	for (size_t i = 0; i < k->config->n_listeners; i++)
+		if (asks_listener(&rule->match, i) &&
+		    (k->config->listeners[i].mode == LISTENER_SOCKS ||
+		     k->config->listeners[i].mode == LISTENER_MIXED))
+			return;
+	diag_add(k->diag, bind->key->at, "bind", NULL,
+		 "without effect: the rule's listeners do not speak SOCKS");
+}
+
 static void effect_check(struct compiler *k, const struct yaml_node *map, const struct rule *rule)
 {
-	static const char *const keys[] = { "source", "strict", "offload", "proxy-protocol", "via" };
+	static const char *const keys[] = { "source",	      "strict", "offload",
+					    "proxy-protocol", "via",	"bind" };
 	const struct yaml_node *strict = yaml_get(map, "strict");
 
 	if (!yaml_get(map, "action"))
@@ -286,6 +305,7 @@ static void rule_compile(struct compiler *k, const struct yaml_node *map, struct
 	rule->plan.offload = offload ? (enum offload)offload->value : OFFLOAD_AUTO;
 	rule->plan.strict = value_of(map, "strict");
 	rule->plan.proxy_header = header ? (uint8_t)header->value : 0;
+	rule->plan.bind = value_of(map, "bind");
 	if (yaml_get(map, "via"))
 		rule->plan.via = dialer_find(k->config, yaml_get(map, "via"), k->diag);
 	if (match) {
@@ -296,6 +316,7 @@ static void rule_compile(struct compiler *k, const struct yaml_node *map, struct
 	}
 	nots_compile(k, yaml_get(map, "not"), rule);
 	effect_check(k, map, rule);
+	bind_check(k, map, rule);
 	if (disabled)
 		return;
 	if (k->catch_all)

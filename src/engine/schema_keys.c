@@ -243,6 +243,8 @@ const struct schema_key schema_keys[] = {
 	  .text = "tell the server who the client is, by a header of the PROXY protocol" },
 	{ "rules.via", SCHEMA_TEXT, .kind = "name of a dialer",
 	  .text = "the upstream proxy through which the server is dialled" },
+	{ "rules.bind", SCHEMA_BOOL, .fallback = "false",
+	  .text = "a client of SOCKS may also wait for the server to connect (BIND)" },
 	{ "rules.disabled", SCHEMA_BOOL, .fallback = "false",
 	  .text = "check the rule, but do not use it" },
 
@@ -253,6 +255,9 @@ const struct schema_key schema_keys[] = {
 	{ "timeouts.connect", SCHEMA_TIME, .min = 1, .max = HOUR_MS, .fallback = "10s",
 	  INTO(timeouts.connect_ms),
 	  .text = "for the server to answer the dial" },
+	{ "timeouts.bind", SCHEMA_TIME, .min = 1, .max = HOUR_MS, .fallback = "2m",
+	  INTO(timeouts.bind_ms),
+	  .text = "SOCKS BIND: for the server to connect" },
 	{ "timeouts.idle", SCHEMA_TIME, .min = 1, .max = 720 * HOUR_MS, .fallback = "10m",
 	  INTO(timeouts.idle_ms),
 	  .text = "with no byte in either direction" },

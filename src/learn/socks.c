@@ -5,6 +5,9 @@
  * was cut into segments, and leaves what stands behind it: a client may send everything at once,
  * first data included, and those are the first that its server is given.
  *
+ * BIND is a target, too: one that connects to us.  A dialer waits for it (dial/accept.c), and the
+ * client has two replies: where it waits, and who has come or why nobody has.
+ *
  * What a client is told, and when, is the core's business (flow_serve.c): the request is
  * answered when the server is there, or with why it is not.  Which version to answer in is said
  * by which of the answerers below greets; so a flow that has asked keeps no state here.
@@ -42,12 +45,14 @@ struct socks_state {
 static const enum socks_status status_of_why[WHY_COUNT] = {
 	[WHY_DENIED] = SOCKS_NOT_ALLOWED,
 	[WHY_REJECTED] = SOCKS_NOT_ALLOWED,
+	[WHY_BIND_REFUSED] = SOCKS_NOT_ALLOWED,
 	[WHY_LOOP] = SOCKS_NOT_ALLOWED,
 	[WHY_PROXY_REFUSED] = SOCKS_NOT_ALLOWED,
 	[WHY_SERVER_UNREACHABLE] = SOCKS_HOST_UNREACHABLE,
 	[WHY_NAME_UNKNOWN] = SOCKS_HOST_UNREACHABLE,
 	[WHY_SERVER_REFUSED] = SOCKS_REFUSED,
 	[WHY_CONNECT_TIMEOUT] = SOCKS_TTL_EXPIRED,
+	[WHY_BIND_TIMEOUT] = SOCKS_TTL_EXPIRED,
 };
 
 static enum socks_status status_of(const struct flow *f, enum why why)
@@ -73,11 +78,14 @@ static int socks4_reply(struct flow *f, enum socks4_status status, const struct 
 	return flow_reply(f, span_of(out, socks4_reply_write(out, status, bound)));
 }
 
-/* The address from which the server has been dialled; unset while there is none. */
+/* The address from which the server has been dialled, or of the peer that was waited for; unset
+ * while there is none. */
 static struct addr bound_of(const struct flow *f)
 {
 	struct addr a = { 0 };
 
+	if (f->facts.bind)
+		return f->facts.target;
 	if (end_is_open(&f->server) && sock_local(f->server.fd, &a) < 0)
 		a = (struct addr){ 0 };
 	return a;
@@ -97,13 +105,26 @@ static int socks4_answer(struct flow *f, const struct learner *l, enum why outco
 	return socks4_reply(f, outcome == WHY_OPEN ? SOCKS4_GRANTED : SOCKS4_REJECTED, &bound);
 }
 
+/* The first of BIND's two replies: where the peer can connect to. */
+static int socks5_waiting(struct flow *f, const struct learner *l, const struct addr *bound)
+{
+	return socks5_reply(f, SOCKS_OK, bound);
+}
+
+static int socks4_waiting(struct flow *f, const struct learner *l, const struct addr *bound)
+{
+	return socks4_reply(f, SOCKS4_GRANTED, bound);
+}
+
 static const struct learner_ops socks5_answerer_ops = {
 	.name = "socks5",
 	.answer = socks5_answer,
+	.waiting = socks5_waiting,
 };
 static const struct learner_ops socks4_answerer_ops = {
 	.name = "socks4",
 	.answer = socks4_answer,
+	.waiting = socks4_waiting,
 };
 static const struct learner socks5_answerer = { .ops = &socks5_answerer_ops };
 static const struct learner socks4_answerer = { .ops = &socks4_answerer_ops };
@@ -226,17 +247,20 @@ static int note_target(struct flow *f, const struct socks_request *req)
 static enum learn_result take_request(struct flow *f, const struct socks_conf *conf,
 				      const struct socks_request *req)
 {
-	const struct proto_ops *associate = f->worker->realm->parts.associate;
+	const struct parts *parts = &f->worker->realm->parts;
 
-	if (req->command == SOCKS_UDP_ASSOCIATE && req->version == SOCKS5_VERSION && associate) {
+	if (req->command == SOCKS_UDP_ASSOCIATE && req->version == SOCKS5_VERSION &&
+	    parts->associate) {
 		f->facts.target = req->address;
 		flow_consume(f, req->bytes);
-		flow_serve(f, associate);
+		flow_serve(f, parts->associate);
 		return LEARN_DONE;
 	}
-	if (req->command != SOCKS_CONNECT)
+	f->facts.bind = req->command == SOCKS_BIND && parts->accept_dialer;
+	if (req->command != SOCKS_CONNECT && !f->facts.bind)
 		return refuse_request(f, req, SOCKS_BAD_COMMAND, WHY_GREETING);
-	if (!*req->name && (addr_is_unspecified(&req->address) || !req->address.port))
+	if (!f->facts.bind && !*req->name &&
+	    (addr_is_unspecified(&req->address) || !req->address.port))
 		return refuse_request(f, req, SOCKS_HOST_UNREACHABLE, WHY_NO_TARGET);
 	if (note_target(f, req) < 0)
 		return refuse_request(f, req, SOCKS_FAILED, WHY_INTERNAL);

@@ -95,6 +95,8 @@ static void text_decided(const struct flow_recorder *r, const struct flow *f)
 
 	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s",
 			      record_verdict_word(f->decision.verdict));
+	if (facts->bind)
+		n += (size_t)snprintf(line + n, sizeof(line) - n, " | bind");
 	if (facts->protocol == PROTOCOL_TLS || facts->protocol == PROTOCOL_HTTP)
 		n += (size_t)snprintf(
 			line + n, sizeof(line) - n, " | %s%s%s", protocol_name(facts->protocol),
@@ -225,6 +227,8 @@ static void json_limpid(struct json *j, const struct flow *f)
 	json_bool(j, "inspected", false);
 	if (f->plan.via)
 		json_str(j, "via", span_str(f->plan.via->name));
+	if (f->facts.bind)
+		json_bool(j, "bind", true);
 	if (f->facts.user)
 		json_str(j, "user", span_str(f->facts.user));
 	json_proxy_header(j, f->facts.proxy);

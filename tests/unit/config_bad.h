@@ -10,6 +10,8 @@ struct bad {
 
 #define ONE "listeners: [{ mode: tproxy, address: \"127.0.0.1:1\" }]\n"
 
+#define SOCKS "listeners: [{ mode: socks, address: \"127.0.0.1:1\" }]\n"
+
 #define DIALER(more) ONE "dialers: { a: { type: http, address: \"1.1.1.1:1\"" more " } }\n"
 
 static const struct bad dialers[] = {
@@ -33,6 +35,13 @@ static const struct bad dialers[] = {
 	  "c:2:41: there is no such dialer: 'b'" },
 	{ DIALER("") "rules: [{ name: a, action: deny, via: a }]\n",
 	  "c:3:34: without effect where the action is deny: 'via'" },
+	{ ONE "rules: [{ name: a, action: accept, bind: true }]\n",
+	  "c:2:36: without effect: the rule's listeners do not speak SOCKS: 'bind'" },
+	{ SOCKS "rules: [{ name: a, action: deny, bind: true }]\n",
+	  "c:2:34: without effect where the action is deny: 'bind'" },
+	{ SOCKS "dialers: { u: { type: http, address: \"1.1.1.1:1\" } }\n"
+		"rules: [{ name: a, action: accept, via: u, bind: true }]\n",
+	  "c:3:44: without effect where there is via: 'bind'" },
 };
 
 static const struct bad tls[] = {

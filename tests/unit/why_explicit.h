@@ -100,4 +100,42 @@ static void test_socks_greetings(void **state)
 	}
 }
 
+/* A client that waits for its server to connect. */
+static void test_socks_bind(void **state)
+{
+	static const struct socks_conf conf;
+	static const char request[] = "\5\1\0\5\2\0\1\x7f\0\0\2\0\x15";
+	static const enum why whys[] = { WHY_BIND_REFUSED, WHY_BIND_TIMEOUT };
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(whys); i++) {
+		const char *answer =
+			whys[i] == WHY_BIND_REFUSED ? "\2\0\1\0\0\0\0\0\0" : "\6\0\1\0\0\0\0\0\0";
+		uint8_t first[10];
+		struct rig r;
+		int c;
+
+		rig_init(&r);
+		r.listener.learners[0] =
+			(struct learner){ .ops = &socks_learner_ops, .conf = &conf };
+		r.realm.parts.accept_dialer = &accept_dialer_ops;
+		r.rules[0].plan.bind = whys[i] == WHY_BIND_TIMEOUT;
+		r.snapshot.timeouts.bind_ms = 50;
+		rig_start(&r);
+		c = dial(&r.listener.address);
+		say_bytes(c, request, sizeof(request) - 1);
+		hear_bytes(c, "\5\0", 2);
+		if (whys[i] == WHY_BIND_TIMEOUT) { /* where it listens */
+			assert_int_equal(recv(c, first, sizeof(first), MSG_WAITALL), sizeof(first));
+			assert_memory_equal(first, "\5\0\0\1\x7f\0\0\1", 8);
+		}
+		hear_bytes(c, "\5", 1);
+		hear_bytes(c, answer, 9);
+		hear_fin(c);
+		close(c);
+		expect(&r, 1, whys[i]);
+		rig_stop(&r);
+	}
+}
+
 #endif

@@ -6,6 +6,7 @@
 #include "flow_fixture.h"
 
 #include "core/filter.h"
+#include "dial/accept.h"
 
 #define HEAD(host) "GET / HTTP/1.1\r\nHost: " host "\r\n\r\n"
 
@@ -542,6 +543,7 @@ int main(void)
 		cmocka_unit_test(test_untrusted),
 		cmocka_unit_test(test_greetings),
 		cmocka_unit_test(test_socks_greetings),
+		cmocka_unit_test(test_socks_bind),
 		cmocka_unit_test(test_none_was_left_out),
 	};
 
