@@ -23,6 +23,8 @@
 #define RANDOM_BYTES 32
 #define SESSION_ID_MAX_BYTES 32
 #define NAME_TYPE_HOST 0
+/* As many as clients send, and some more. */
+#define FEW_EXTENSIONS 32
 
 enum {
 	EXT_SERVER_NAME = 0,
@@ -188,20 +190,49 @@ static bool read_extension(unsigned type, struct reader *ext, struct tls_hello *
 	return true;
 }
 
-static bool read_extensions(struct reader *r, struct tls_hello *ret)
+/* Is a type there twice?  For lists that are longer than any that is meant. */
+static __attribute__((noinline)) bool repeats_in_many(struct reader list)
 {
-	struct reader list = read_vector(r, read_u16(r), 0, UINT16_MAX);
 	uint8_t seen[(UINT16_MAX + 1) / 8] = { 0 };
 
-	if (list.bad || !reader_ended(r))
+	while (list.left) {
+		unsigned type = read_u16(&list);
+
+		read_vector(&list, read_u16(&list), 0, UINT16_MAX);
+		if (list.bad || seen[type / 8] & 1 << type % 8)
+			return true;
+		seen[type / 8] |= (uint8_t)(1 << type % 8);
+	}
+	return false;
+}
+
+/* @all: the list that @type, of which @n came before, is in.  Note it in @seen. */
+static bool repeats(struct reader all, unsigned type, uint16_t seen[FEW_EXTENSIONS], unsigned n)
+{
+	if (n > FEW_EXTENSIONS)
+		return false; /* has been looked at */
+	if (n == FEW_EXTENSIONS)
+		return repeats_in_many(all);
+	for (unsigned i = 0; i < n; i++)
+		if (seen[i] == type)
+			return true;
+	seen[n] = (uint16_t)type;
+	return false;
+}
+
+static bool read_extensions(struct reader *r, struct tls_hello *ret)
+{
+	struct reader all = read_vector(r, read_u16(r), 0, UINT16_MAX), list = all;
+	uint16_t seen[FEW_EXTENSIONS];
+
+	if (all.bad || !reader_ended(r))
 		return false;
 	while (list.left) {
 		unsigned type = read_u16(&list);
 		struct reader ext = read_vector(&list, read_u16(&list), 0, UINT16_MAX);
 
-		if (ext.bad || seen[type / 8] & 1 << type % 8)
+		if (ext.bad || repeats(all, type, seen, ret->n_extensions))
 			return false;
-		seen[type / 8] |= (uint8_t)(1 << type % 8);
 		ret->n_extensions++;
 		if (!read_extension(type, &ext, ret))
 			return false;

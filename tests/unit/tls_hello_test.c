@@ -336,6 +336,28 @@ static void test_malformed_extensions(void **state)
 	assert_int_equal(check(&wire, &h), CODEC_BAD);
 }
 
+/* However many there are, none may come twice. */
+static void test_many_extensions(void **state)
+{
+	static const unsigned counts[] = { 2, 31, 32, 33, 34, 64, 1000 };
+	struct buf exts = { 0 }, wire;
+	struct tls_hello h;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		for (unsigned again = 0; again <= counts[i]; again += counts[i] < 100 ? 1 : 250) {
+			for (unsigned n = 0; n < counts[i]; n++)
+				put_ext(&exts, 0x1000 + 7 * n, "", 0);
+			if (again) /* the last but so many */
+				put_ext(&exts, 0x1000 + 7 * (counts[i] - again), "", 0);
+			wire = hello_make(&exts, 1 << 14);
+			assert_int_equal(check(&wire, &h), again ? CODEC_BAD : CODEC_DONE);
+			if (!again)
+				assert_int_equal(h.n_extensions, counts[i]);
+		}
+	}
+}
+
 /* Every single byte of a real hello cut out or changed: never a crash, never two answers. */
 static void test_mutations(void **state)
 {
@@ -441,6 +463,7 @@ int main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_alpn_long),
 		cmocka_unit_test(test_malformed_extensions),
+		cmocka_unit_test(test_many_extensions),
 		cmocka_unit_test(test_mutations),
 		cmocka_unit_test(test_first_bytes),
 		cmocka_unit_test(test_no_extensions),
