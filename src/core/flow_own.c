@@ -51,12 +51,20 @@ bool flow_came_back(struct flow *f)
 	return true;
 }
 
+static int dialled_from(const struct flow *f, struct addr *ret)
+{
+	if (f->source_got != SOURCE_GOT_EXACT)
+		return sock_local(f->server.fd, ret);
+	*ret = f->facts.client;
+	return 0;
+}
+
 bool flow_goes_round(struct flow *f)
 {
 	struct own_ends *own = f->worker->realm->own_ends;
 	struct addr from;
 
-	if (!own || sock_local(f->server.fd, &from) < 0 ||
+	if (!own || dialled_from(f, &from) < 0 ||
 	    own_ends_add(own, OWN_MADE, &from, &f->facts.target, &f->made) <= 0)
 		return false;
 	tell_loop(f, &from);
