@@ -33,6 +33,7 @@ void end_move(struct end *to, struct end *from)
 	from->fd = -1;
 	from->top = &from->socket;
 	from->readable = from->writable = from->hup = from->failed = from->urgent = false;
+	from->opening = END_OPENED;
 }
 
 void end_close(struct end *e, bool orderly)

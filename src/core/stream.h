@@ -50,6 +50,13 @@ struct stream {
 	struct end *end;
 };
 
+/* A socket dialled with SOCK_SPEAK_FIRST; stream/tcp.c says what follows from it. */
+enum end_opening {
+	END_OPENED,
+	END_SPEAKS_FIRST, /* nothing has been written */
+	END_HAS_SPOKEN,	  /* once */
+};
+
 /**
  * struct end - the client's or the server's side of a flow: a stack of streams on a socket
  * @watch:	the loop's interest in @fd
@@ -62,6 +69,7 @@ struct stream {
  * @urgent:	TCP urgent data has come: reads stop at its mark without being at the end, and
  *		splicing cannot cross it
  * @failed:	an error has been seen: a read of 0 is not an orderly end
+ * @opening:	what the socket's options still wait for
  *
  * The bits are sticky because edges come once; any event pumps both lanes of the flow.
  */
@@ -70,6 +78,7 @@ struct end {
 	struct flow *flow;
 	int fd;
 	bool readable, writable, hup, failed, urgent;
+	enum end_opening opening;
 	struct stream socket;
 	struct stream *top;
 };

@@ -32,12 +32,15 @@ static bool is_about_source(int error)
 }
 
 /* What is known to go to the server at once saves a packet. */
+static bool speaks_first(const struct flow *f)
+{
+	return f->plan.proxy_header || f->plan.via || f->served ||
+	       (f->decision.final && (f->look.len || f->view.len));
+}
+
 static unsigned int how(const struct flow *f, bool keep_port)
 {
-	bool speaks = f->plan.proxy_header || f->plan.via || f->served ||
-		      (f->decision.final && (f->look.len || f->view.len));
-
-	return (keep_port ? SOCK_KEEP_PORT : 0) | (speaks ? SOCK_SPEAK_FIRST : 0);
+	return (keep_port ? SOCK_KEEP_PORT : 0) | (speaks_first(f) ? SOCK_SPEAK_FIRST : 0);
 }
 
 /* The 4-tuple is taken: by what is left of the client's last connection? */
@@ -94,7 +97,10 @@ int source_connect(struct flow *f, const struct addr *target, const struct plan 
 		fd = connect_from(f, target, want);
 		break;
 	}
-	if (fd >= 0)
-		*ret = want;
+	if (fd < 0)
+		return fd;
+	*ret = want;
+	if (speaks_first(f)) /* of several attempts, any */
+		f->server.opening = END_SPEAKS_FIRST;
 	return fd;
 }

@@ -193,9 +193,10 @@ int sock_connect(const struct addr *target, const struct addr *source, unsigned 
 
 	if (fd < 0)
 		return fd;
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (how & SOCK_SPEAK_FIRST)
 		set_int(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 1);
+	else
+		sock_no_delay(fd);
 	r = set_reset_on_close(fd, true);
 	/* on a short wire ICMPv6 arrives while connect(2) holds the socket; the kernel then drops
 	 * it (tcp_v6_err()) unless it may queue it */
@@ -230,6 +231,16 @@ ssize_t sock_send(int fd, const void *src, size_t len_bytes)
 	ssize_t n = send(fd, src, len_bytes, MSG_NOSIGNAL);
 
 	return n < 0 ? -errno : n;
+}
+
+void sock_no_delay(int fd)
+{
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+void sock_ack_at_once(int fd)
+{
+	set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
 }
 
 void sock_inline_urgent(int fd)

@@ -68,7 +68,9 @@ int sock_original_target(int fd, uint8_t family, struct addr *ret);
  * @source:	address to bind to, NULL: the host's choice.  May be foreign (IP_TRANSPARENT)
  * @how:	SOCK_KEEP_PORT: bind to the port of @source, too; SOCK_SPEAK_FIRST: bytes follow
  *		as soon as it is connected, and the last ACK of the handshake waits for them (for
- *		200 ms at most, net/ipv4/tcp_input.c: tcp_rcv_synsent_state_process())
+ *		200 ms at most, net/ipv4/tcp_input.c: tcp_rcv_synsent_state_process()).  Without
+ *		TCP_NODELAY: sock_no_delay() before the second write; sock_ack_at_once() after
+ *		the first
  * @mark:	SO_MARK, 0: none
  * @maker:	makes the socket; NULL: this process does
  *
@@ -85,6 +87,10 @@ void sock_connected(int fd, uint8_t family);
 
 ssize_t sock_recv(int fd, void *dst, size_t cap_bytes); /* bytes, 0 at the end, -errno */
 ssize_t sock_send(int fd, const void *src, size_t len_bytes);
+void sock_no_delay(int fd);	     /* small writes wait for nothing (TCP_NODELAY) */
+/* ACKs wait for nothing, until requests and answers alternate (TCP_QUICKACK).  One that is owed
+ * is sent now: call it when the last bytes have just been written. */
+void sock_ack_at_once(int fd);
 void sock_inline_urgent(int fd); /* urgent bytes are read in their place (SO_OOBINLINE) */
 int sock_finish(int fd);	 /* shutdown(SHUT_WR).  Return: 0 or -errno */
 int sock_take_error(int fd);	 /* SO_ERROR as -errno; clears it */

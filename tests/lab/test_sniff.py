@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the client says first is understood however it is cut up, and arrives unchanged."""
+import socket
 import ssl
 
 import pytest
@@ -98,6 +99,35 @@ def test_hello_completes_the_handshake(way, limpid):
         assert "packets 0 " in seen
     finally:
         way.lab.server.nft("delete table inet acks")
+
+
+def delayed_acks(namespace):
+    """How often an ACK in this namespace has waited for its timer."""
+    words = [line.split() for line in namespace.run("cat", "/proc/net/netstat").splitlines()]
+    names, values = [w for w in words if w[0] == "TcpExt:"]
+    return int(values[names.index("DelayedACKs")])
+
+
+def pieces_arrive(sender, receiver):
+    """Two small writes of one who has not turned off Nagle's algorithm: the second of them
+    waits until the first is acknowledged."""
+    sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+    sender.sendall(b"first")
+    sender.sendall(b"second")
+    assert read_exactly(receiver, 11) == b"firstsecond"
+
+
+def test_answer_in_pieces_is_not_held_up(way, limpid):
+    # pylint: disable=unused-argument
+    data = client_hello("a.name.test")
+    listener = way.listen()
+    client = way.connect()
+    client.sendall(data)
+    server = way.lab.accept(listener)
+    assert read_exactly(server, len(data)) == data
+    before = delayed_acks(way.lab.proxy)
+    pieces_arrive(server, client)
+    assert delayed_acks(way.lab.proxy) == before
 
 
 def test_hello_one_byte_per_segment(way, limpid):

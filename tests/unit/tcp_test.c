@@ -15,7 +15,7 @@ struct wire {
 	struct pipe_pool pipes;
 };
 
-static void wire_init(struct wire *w)
+static void wire_init_how(struct wire *w, unsigned int how)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
 	struct addr a;
@@ -23,12 +23,17 @@ static void wire_init(struct wire *w)
 
 	end_init(&w->end, NULL, &tcp_stream_ops);
 	pipe_pool_init(&w->pipes, 2);
-	w->end.fd = sock_connect(&a, NULL, false, 0, NULL);
+	w->end.fd = sock_connect(&a, NULL, how, 0, NULL);
 	assert_true(end_is_open(&w->end));
 	w->peer = take_connection(l);
 	close(l);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	assert_int_equal(epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->end.fd, &ev), 0);
+}
+
+static void wire_init(struct wire *w)
+{
+	wire_init_how(w, 0);
 }
 
 static void wire_done(struct wire *w)
@@ -97,6 +102,33 @@ static void test_short_read_waits_for_an_edge(void **state)
 	assert_true(wire_edges(&w, WAIT_MS));
 	assert_true(w.end.readable);
 	assert_int_equal(wire_read(&w, 100), 1);
+	wire_done(&w);
+}
+
+static bool has_no_delay(const struct wire *w)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	assert_int_equal(getsockopt(w->end.fd, IPPROTO_TCP, TCP_NODELAY, &value, &len), 0);
+	return value;
+}
+
+/* Who speaks first has the usual options when they matter.  (What becomes of ACKs is seen where
+ * the handshake waits for the first bytes: in the lab.) */
+static void test_options_of_who_speaks_first(void **state)
+{
+	struct wire w;
+
+	(void)state;
+	wire_init_how(&w, SOCK_SPEAK_FIRST);
+	w.end.opening = END_SPEAKS_FIRST;
+	wire_settle(&w);
+	assert_false(has_no_delay(&w));
+	assert_int_equal(stream_write(w.end.top, (const uint8_t *)"first", 5), 5);
+	assert_false(has_no_delay(&w));
+	assert_int_equal(stream_write(w.end.top, (const uint8_t *)"second", 6), 6);
+	assert_true(has_no_delay(&w));
 	wire_done(&w);
 }
 
@@ -375,6 +407,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_short_read_waits_for_an_edge),
+		cmocka_unit_test(test_options_of_who_speaks_first),
 		cmocka_unit_test(test_fin_behind_a_short_read),
 		cmocka_unit_test(test_fin_after_a_short_read),
 		cmocka_unit_test(test_reset_with_unread_bytes),
