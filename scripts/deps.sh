@@ -19,7 +19,8 @@ test=("${build[@]}" clang libclang-rt-14-dev python3-pytest python3-pytest-xdist
 	python3-requests python3-socks haproxy libnginx-mod-stream
 	microsocks dante-server tinyproxy dnsdist pdns-recursor
 	ngtcp2-client ngtcp2-server iperf3
-	dante-client proxychains4 netcat-openbsd openssh-server tnftp python3-pyftpdlib)
+	dante-client proxychains4 netcat-openbsd openssh-server tnftp python3-pyftpdlib
+	chromium python3-websockets)
 demo=("${build[@]}" nftables iproute2 util-linux nginx-light curl git openssl)
 bench=("${build[@]}" nftables iptables iproute2 procps util-linux strace
 	nginx-light libnginx-mod-stream haproxy

@@ -13,6 +13,7 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{ worker_connections 256; }}
 http {{
+	types {{ text/html html; text/css css; text/javascript js; image/svg+xml svg; }}
 	access_log {folder}/access.log;
 	client_body_temp_path {folder}/body;
 	proxy_temp_path {folder}/proxy;

@@ -3,7 +3,6 @@
 import hashlib
 import re
 import subprocess
-import sys
 
 import pytest
 
@@ -30,6 +29,45 @@ s.trust_env = False
 s.proxies = {"http": sys.argv[1], "https": sys.argv[1]}
 for url in sys.argv[2:]:
 	sys.stdout.write(s.get(url, verify=False, timeout=20).text)
+"""
+# A client that asks its proxy by CONNECT, or in absolute form; a server that says things back.
+WS_CLIENT = """
+import asyncio, socket, sys, websockets
+form, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+
+async def talk(ws):
+	for message in ("text", bytes([0, 255]), "x" * 70000, b"y" * 1200000):
+		await ws.send(message)
+		assert await ws.recv() == message
+	await (await ws.ping())
+	await ws.close()
+	print("closed with", ws.close_code)
+
+class Absolute(websockets.WebSocketClientProtocol):
+	def write_http_request(self, path, headers):
+		super().write_http_request(f"http://{host}:{port}{path}", headers)
+
+async def main():
+	sock = socket.create_connection(("127.0.0.1", 4130))
+	if form == "connect":
+		sock.sendall(f"CONNECT {host}:{port} HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n".encode())
+		assert b" 200 " in sock.recv(1000)
+	kind = Absolute if form == "absolute" else websockets.WebSocketClientProtocol
+	async with websockets.connect(f"ws://{host}:{port}/chat", sock=sock, create_protocol=kind,
+			max_size=2 << 20) as ws:
+		await talk(ws)
+asyncio.run(main())
+"""
+WS_SERVER = """
+import asyncio, sys, websockets
+async def echo(ws, path):
+	assert path == "/chat"
+	async for message in ws:
+		await ws.send(message)
+async def main():
+	async with websockets.serve(echo, sys.argv[1], 8001, max_size=2 << 20):
+		await asyncio.Future()
+asyncio.run(main())
 """
 NODE_GET = """
 const http = require("http"), [proxy, url] = process.argv.slice(1), to = new URL(proxy);
@@ -119,21 +157,49 @@ def test_node(run):
     assert run("node", "-e", NODE_GET, PROXY, url()).decode() == HELLO
 
 
-def test_pythons_server(run, host, web_root):
+@pytest.fixture
+def python_server(host):
+    """python_server(port, arguments...): a python program that listens there in the neighbour."""
+    running = []
+
+    def start(port, *argv):
+        with host.neighbour.enter():
+            # pylint: disable-next=consider-using-with
+            running.append(subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", "/usr/bin/python3", *argv],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        eventually(lambda: f":{port} " in host.neighbour.run("ss", "-ltnH"), "the server listens")
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize("form", ["connect", "absolute"])
+def test_websockets(run, python_server, form):
+    python_server(8001, "-c", WS_SERVER, REMOTE[4])
+    assert run("/usr/bin/python3", "-c", WS_CLIENT, form, "www.test", "8001") == \
+        b"closed with 1000\n"
+
+
+def test_pythons_server(run, python_server, web_root):
     """HTTP/1.0, content to the end of the connection."""
-    with host.neighbour.enter():
-        # pylint: disable-next=consider-using-with
-        server = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "http.server", "8000",
-             "--bind", REMOTE[4], "--directory", str(web_root)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        eventually(lambda: ":8000 " in host.neighbour.run("ss", "-ltnH"), "the server listens")
-        got = run(*curl(f"http://{REMOTE[4]}:8000/hello", f"http://{REMOTE[4]}:8000/hello"))
-        assert got.decode() == HELLO * 2
-    finally:
-        server.terminate()
-        server.wait()
+    python_server(8000, "-m", "http.server", "8000", "--bind", REMOTE[4], "--directory",
+                  str(web_root))
+    got = run(*curl(f"http://{REMOTE[4]}:8000/hello", f"http://{REMOTE[4]}:8000/hello"))
+    assert got.decode() == HELLO * 2
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_line_for_people(run, limpid, scheme):
+    """`time | INFO | client => server:port | Accept`, the server by its address."""
+    before = len(limpid.stderr())
+    run("env", f"{scheme}_proxy=http://localhost:4130", "curl", "-sSkf", "--max-time", "20",
+        f"{scheme}://line.test/hello")
+    line = (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \| INFO \| (127\.0\.0\.1|::1) => "
+            rf"(10\.78\.1\.2|\[fd78:1::2\]):{PORTS['remote'][scheme]} \| Accept( \| .*)?")
+    eventually(lambda: any(re.fullmatch(line, said) and "line.test" in said
+                           for said in limpid.stderr()[before:].splitlines()), "the line")
 
 
 def test_records(run, limpid):

@@ -99,10 +99,10 @@ class Reader:
 class Client(Reader):
     """A client that knows the proxy."""
 
-    def __init__(self, lab, family=4):
+    def __init__(self, lab, family=4, port=PORT):
         s = lab.socket(lab.client, family)
         s.bind((CLIENT["routed"][family], lab.free_port()))
-        s.connect((PROXY[family], PORT))
+        s.connect((PROXY[family], port))
         super().__init__(s)
         self.name = s.getsockname()
 
