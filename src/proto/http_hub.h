@@ -2,6 +2,8 @@
 #ifndef PROTO_HTTP_HUB_H
 #define PROTO_HTTP_HUB_H
 
+#include <time.h>
+
 #include "codec/http1_body.h"
 #include "codec/http1_response.h"
 #include "core/flow.h"
@@ -44,6 +46,7 @@ enum hub_step {
  * @login:	the Proxy-Authorization that was found right, until @login_ms
  * @said:	what records show of the request: method, url, user agent
  * @content_type: of the answer, likewise
+ * @date:	a Date line, of the second @date_s
  * @up_over:	the request has been sent, or the server does not want the rest
  * @begun:	the client has been told a status
  * @up_chunked, @down_chunked: how content is written
@@ -68,7 +71,8 @@ struct hub {
 	uint64_t up_bytes, down_bytes;
 	unsigned int status;
 	uint16_t method_bytes, url_bytes, agent_bytes;
-	char content_type[64];
+	char content_type[64], date[HTTP_DATE_CAP];
+	time_t date_s;
 	uint8_t minor;
 	enum why why;
 	bool hungry, up_over, begun, up_chunked, down_chunked, keep, origin_keep, no_content;

@@ -49,10 +49,21 @@ static void put_framing(struct hub *h, struct http_out *o, const struct http1_re
 	}
 }
 
+/* An answer that goes on has one (RFC 9110 section 6.6.1); formatting it takes longer than most. */
+static void put_date(struct hub *h, struct http_out *o)
+{
+	time_t now_s = time(NULL);
+
+	if (now_s != h->date_s)
+		http_date_format(h->date);
+	h->date_s = now_s;
+	http_put_str(o, h->date);
+}
+
 static void put_head(struct hub *h, struct http_out *o, const struct http1_response *r,
 		     const struct http1_summary *s)
 {
-	char text[HTTP_DATE_CAP];
+	char text[32];
 
 	snprintf(text, sizeof(text), "HTTP/1.1 %u ", r->status);
 	http_put_str(o, text);
@@ -60,10 +71,8 @@ static void put_head(struct hub *h, struct http_out *o, const struct http1_respo
 	http_put_str(o, "\r\n");
 	http_put_fields(o, s, r->fields, r->n_fields);
 	put_framing(h, o, r, s);
-	if (!s->n[HTTP1_DATE] && r->status >= 200) { /* RFC 9110 section 6.6.1 */
-		http_date_format(text);
-		http_put_str(o, text);
-	}
+	if (!s->n[HTTP1_DATE] && r->status >= 200)
+		put_date(h, o);
 	if (r->status == 101)
 		http_put_str(o, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
 	else if (!h->keep && r->status >= 200)
