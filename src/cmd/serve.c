@@ -239,9 +239,9 @@ static int serve(const struct wish *wish)
 		return 1;
 	}
 	notify_ready(config);
-	do
-		r = sigwait(&signals, &sig);
-	while (!r && sig != SIGTERM && sig != SIGINT);
+	while ((r = sigwait(&signals, &sig)) == 0 && sig != SIGTERM && sig != SIGINT)
+		if (sig == SIGHUP)
+			engine_look_again(e);
 	notify_stopping(drain_ms);
 	drain(e, &signals, drain_ms);
 	engine_stop(e);

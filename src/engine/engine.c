@@ -479,6 +479,16 @@ int engine_start(struct engine *e)
 	return 0;
 }
 
+void engine_look_again(struct engine *e)
+{
+	for (size_t i = 0; i < e->config->n_tls; i++)
+		tls_profile_look_again(e->config->tls[i].profile);
+	for (size_t i = 0; i < e->config->n_dialers; i++)
+		if (e->config->dialers[i].tls.conf)
+			tls_profile_look_again(
+				(struct tls_profile *)(uintptr_t)e->config->dialers[i].tls.conf);
+}
+
 void engine_drain(struct engine *e)
 {
 	for (unsigned int i = 0; i < e->n_inited; i++)

@@ -68,6 +68,9 @@ int engine_become(struct engine *e, const char *user, char *error, size_t error_
  * Return: 0 or -errno. */
 int engine_start(struct engine *e);
 
+/* Look at once whether certificates have changed; it is done anyway, once in a second. */
+void engine_look_again(struct engine *e);
+
 /* Accept no more.  engine_is_idle() becomes true once the last flow has ended. */
 void engine_drain(struct engine *e);
 bool engine_is_idle(const struct engine *e);

@@ -14,6 +14,9 @@
 #include "base/mem.h"
 #include "stream/tls_openssl.h"
 
+/* Of TLS 1.2: forward secrecy and AEAD, what RFC 9325 section 4.2 recommends, and nothing else. */
+#define TLS_1_2_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
+
 static int fault_set(struct tls_fault *f, enum tls_file file, const char *text)
 {
 	f->file = file;
@@ -50,6 +53,8 @@ static int server_load(SSL_CTX *ssl, const struct tls_settings *s, struct tls_fa
 	if (file_check(s->certificate, TLS_FILE_CERTIFICATE, ret) < 0 ||
 	    file_check(s->key, TLS_FILE_KEY, ret) < 0)
 		return -EINVAL;
+	if (SSL_CTX_set_cipher_list(ssl, TLS_1_2_CIPHERS) != 1)
+		return -ENOMEM;
 	SSL_CTX_set_default_passwd_cb(ssl, no_pass_phrase);
 	SSL_CTX_set_default_passwd_cb_userdata(ssl, &has_phrase);
 	if (SSL_CTX_use_certificate_chain_file(ssl, s->certificate) != 1)

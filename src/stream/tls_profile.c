@@ -7,6 +7,7 @@
  * belong together: then the old ones are used until the other has changed, too.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -34,11 +35,13 @@ struct stamp {
  * struct slot - one worker's
  * @stamps:	of the files that were read last, good or not
  * @check_ms:	look again from then on
+ * @n_asked:	or when it has been asked for more often than this
  */
 struct slot {
 	struct tls_context *context;
 	struct stamp stamps[FILES];
 	uint64_t check_ms;
+	unsigned int n_asked;
 };
 
 struct tls_profile {
@@ -47,6 +50,7 @@ struct tls_profile {
 	uint8_t *alpn;
 	struct slot *slots;
 	unsigned int n_slots;
+	_Atomic unsigned int n_asked;
 };
 
 static void stamps_take(const struct tls_profile *p, struct stamp stamps[FILES])
@@ -163,6 +167,11 @@ int tls_profile_share(struct tls_profile *p, unsigned int n_workers, struct tls_
 	return r;
 }
 
+void tls_profile_look_again(struct tls_profile *p)
+{
+	atomic_fetch_add(&p->n_asked, 1);
+}
+
 void tls_profile_free(struct tls_profile *p)
 {
 	if (!p)
@@ -185,8 +194,10 @@ static int layer_push(struct end *e, const void *conf)
 	struct worker *w = e->flow->worker;
 	struct slot *slot = &p->slots[w->index];
 	uint64_t now_ms = loop_now_ms(&w->loop);
+	unsigned int n_asked = atomic_load_explicit(&p->n_asked, memory_order_relaxed);
 
-	if (now_ms >= slot->check_ms) {
+	if (now_ms >= slot->check_ms || slot->n_asked != n_asked) {
+		slot->n_asked = n_asked;
 		slot->check_ms = now_ms + CHECK_EVERY_MS;
 		reload(p, slot, w->index);
 	}

@@ -20,6 +20,9 @@ int tls_profile_new(const struct tls_settings *s, const char *name, struct tls_p
 /* Make a context for each of @n_workers.  Before they run.  Return: as tls_profile_new(). */
 int tls_profile_share(struct tls_profile *p, unsigned int n_workers, struct tls_fault *ret_fault);
 
+/* The next client of each thread has the files looked at at once.  From any thread. */
+void tls_profile_look_again(struct tls_profile *p);
+
 void tls_profile_free(struct tls_profile *p);
 
 /**

@@ -3,10 +3,12 @@
 import os
 import select
 import shutil
+import signal
 import socket
 import ssl
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -17,7 +19,7 @@ from lab.topology import CLIENT, PROXY, SERVER
 PORT, PLAIN_PORT = 52443, 7000
 
 
-def config(folder, more="", listener=""):
+def config(folder, more="", listener="", end=""):
     return f"""
 listeners:
   - {{ name: front, mode: fixed, to: "{SERVER[4]}:{PLAIN_PORT}", address: ["{PROXY[4]}:{PORT}"],
@@ -27,6 +29,7 @@ tls:
 rules:
   - {{ name: all, action: accept }}
 timeouts: {{ connect: 2s, sniff: 1s }}
+{end}
 {configs.RECORD}
 """
 
@@ -243,6 +246,61 @@ def test_alpn_and_minimum(lab, serve, tls_pair):
     assert "alert protocol version" in s_client(front, "-tls1_2").stderr
 
 
+@pytest.mark.parametrize("cipher", [
+    "AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA", "DHE-RSA-AES128-GCM-SHA256", "ADH-AES128-SHA256",
+    "NULL-SHA256", "ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-AES128-GCM-SHA256"])
+def test_ciphers_of_1_2(lab, serve, tls_pair, tmp_path, cipher):
+    """Forward secrecy and AEAD, or nothing (RFC 9325 section 4.2)."""
+    folder = tls_pair.key.parent
+    if "ECDSA" not in cipher:  # such a certificate, so that nothing else can be the reason
+        folder = tmp_path
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                        "-subj", "/CN=name.test", "-keyout", folder / "key.pem",
+                        "-out", folder / "certificate.pem"], check=True, capture_output=True)
+    done = s_client(Front(lab, serve, folder), "-tls1_2", "-cipher", cipher + ":@SECLEVEL=0")
+    if cipher == "ECDHE-ECDSA-AES128-GCM-SHA256":
+        assert f"Cipher is {cipher}" in done.stdout
+    else:
+        assert "alert handshake failure" in done.stderr
+
+
+def test_session_of_1_3_is_resumed(front, tmp_path):
+    session = tmp_path / "session"
+
+    def one(option):
+        tls = ["openssl", "s_client", "-connect", f"{PROXY[4]}:{PORT}", "-tls1_3", "-ign_eof",
+               option, str(session)]
+        with front.lab.client.enter(), subprocess.Popen(
+                tls, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL) as client:
+            client.stdin.write(b"hello\n")
+            client.stdin.flush()
+            server = front.lab.accept(front.server)
+            assert sock.read_exactly(server, 6) == b"hello\n"
+            server.close()
+            return client.stdout.read()
+
+    assert b"New, TLSv1.3" in one("-sess_out")
+    resumed = one("-sess_in")
+    assert b"Reused, TLSv1.3" in resumed and b"Early data was not sent" in resumed
+
+
+@pytest.mark.parametrize("hello, alert", [
+    (b"\x16\x03\x01\xff\xff" + bytes(100), 22),               # record_overflow
+    (b"\x16\x03\x01\x00\x04\x01\x00\x00\x00", 50),           # decode_error
+    (b"\x16\x03\x01\x00\x00" * 40, 10),                        # unexpected_message
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(508), 50),
+], ids=["overflow", "empty hello", "empty records", "zeros"])
+def test_alert_for_a_broken_hello(front, hello, alert):
+    """RFC 8446 section 6.2: which alert it is, and an end that does not take it back."""
+    s = front.connect()
+    name = s.getsockname()
+    s.sendall(hello)
+    assert sock.read_to_end(s) == bytes([21, 3, 3, 0, 2, 2, alert])
+    s.close()
+    assert front.why(name) == "client-tls" and sock.silent(front.server)
+
+
 def test_renegotiation_is_refused(front):
     done = s_client(front, "-tls1_2", stdin="R\n")
     assert "no renegotiation" in done.stderr or "RENEGOTIATING" in done.stdout
@@ -290,6 +348,36 @@ def test_certificate_changes_while_connections_go_on(lab, serve, tmp_path):
     sock.eventually(lambda: served_by() == "second", "the new certificate is served")
     tls.sendall(b"still")
     assert sock.read_exactly(server, 5) == b"still"
+
+
+def test_hangup_reads_certificates_at_once(lab, serve, tmp_path):
+    """Without HUP it would be a second later; a busy machine gets some tries."""
+    pairs = []
+    for name in "first", "second":
+        (tmp_path / name).mkdir()
+        pairs.append(TlsPair(tmp_path / name))
+    live = tmp_path / "live"
+    shutil.copytree(tmp_path / "first", live)
+    front = Front(lab, serve, live, end="limits: { threads: 1 }")
+
+    def is_served(pair):
+        try:
+            front.open(pair.client_context).close()
+            return True
+        except ssl.SSLCertVerificationError:
+            return False
+
+    def seconds_to(pair):
+        began = time.monotonic()
+        for path in pair.certificate, pair.key:
+            shutil.copy(path, live / "new")
+            os.rename(live / "new", live / path.name)
+        os.kill(front.limpid.pid, signal.SIGHUP)
+        sock.eventually(lambda: is_served(pair), "the new one")
+        return time.monotonic() - began
+
+    sock.eventually(lambda: is_served(pairs[0]), "the first one")
+    assert any(seconds_to(pairs[i % 2]) < 0.7 for i in range(1, 7))
 
 
 # --- mode: https ------------------------------------------------------------------------------
