@@ -17,7 +17,7 @@ ECHO, DOWN, UP, BOTH, HELLO, HTTP, UDP, TRAIN, SINK = 7000, 7100, 7200, 7300, 74
 ORIGINS = (["echo:7000-7015", "hello:7400-7415"], ["down:7100-7100", "up:7200-7200", "both:7300-7300"],
            ["http:7500-7500", "udp:7600-7607", "train:7700-7707", "sink:7710-7717"])
 IDLE_FLOWS = 5000
-UDP_SESSIONS = 8000   # as many as fit into half the descriptors that many hosts allow
+UDP_SESSIONS = 4000   # fewer than limpid may hold with 20,000 descriptors
 UDP_IN_TURN = 100000
 SHARE = 0.4           # of one processor, for a proxy that is to have too much to do
 PATIENCE_S = 5        # after which an overload's client gives up

@@ -213,10 +213,11 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 /* At a limit, the session unused for longest makes room, unless it may still be in use. */
 static void make_room(struct datagram_port *p, const struct addr *client)
 {
-	struct datagram_session *s = datagram_session_victim(&p->table, client);
+	struct datagram_session *s = datagram_session_victim(
+		&p->table, client, loop_now_ms(p->loop), &p->config.idle);
 	struct list *l, *tmp;
 
-	if (!s || loop_now_ms(p->loop) - s->used_ms < p->config.idle.evict_ms)
+	if (!s)
 		return;
 	p->stats.evicted++;
 	list_for_each(l, tmp, &s->entries) {
@@ -310,7 +311,7 @@ static struct datagram_entry *route_packet(struct datagram_port *p, const struct
 	if (!e)
 		return NULL;
 	e->last_ms = loop_now_ms(p->loop);
-	datagram_session_used(&p->table, e->session, e->last_ms);
+	datagram_session_used(&p->table, e->session, e->last_ms, false);
 	if (e->upstream)
 		return e;
 	e->report.up.datagrams += udp_packet_count(packet);
@@ -491,6 +492,7 @@ static void fill_defaults(struct datagram_config *c)
 	or_default(&c->idle.quic_ms, 30000);
 	or_default(&c->idle.other_ms, 120000);
 	or_default(&c->idle.evict_ms, 1000);
+	or_default(&c->idle.evict_answered_ms, 100);
 	or_default(&c->idle.refused_ms, 10000);
 }
 

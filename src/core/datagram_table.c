@@ -13,7 +13,7 @@ struct datagram_client {
 	struct map_node node;
 	struct addr ip;
 	uint32_t n_sessions;
-	struct list by_use;
+	struct list by_use[2]; /* by session->answered */
 };
 
 void datagram_table_init(struct datagram_table *t, const struct datagram_limits *limits)
@@ -24,7 +24,8 @@ void datagram_table_init(struct datagram_table *t, const struct datagram_limits 
 	map_init(&t->clients, seed[0]);
 	map_init(&t->sessions, seed[1]);
 	map_init(&t->entries, seed[2]);
-	list_init(&t->by_use);
+	for (int i = 0; i < 2; i++)
+		list_init(&t->by_use[i]);
 	t->limits = *limits;
 }
 
@@ -68,7 +69,8 @@ static int client_get(struct datagram_table *t, const struct addr *a, struct dat
 	if (!c)
 		return -ENOMEM;
 	c->ip = ip;
-	list_init(&c->by_use);
+	for (int i = 0; i < 2; i++)
+		list_init(&c->by_use[i]);
 	r = map_add(&t->clients, &c->node, hash);
 	if (r < 0) {
 		free(c);
@@ -123,8 +125,8 @@ int datagram_session_new(struct datagram_table *t, const struct addr *client,
 	c->n_sessions++;
 	s->client_ip = c;
 	s->client = *client;
-	list_add_tail(&t->by_use, &s->by_use);
-	list_add_tail(&c->by_use, &s->by_use_ip);
+	list_add_tail(&t->by_use[false], &s->by_use);
+	list_add_tail(&c->by_use[false], &s->by_use_ip);
 	list_init(&s->entries);
 	for (int i = 0; i < DATAGRAM_UPSTREAMS; i++) {
 		s->upstream[i].session = s;
@@ -144,30 +146,51 @@ void datagram_session_free(struct datagram_table *t, struct datagram_session *s)
 	free(s);
 }
 
-void datagram_session_used(struct datagram_table *t, struct datagram_session *s, uint64_t now_ms)
+void datagram_session_used(struct datagram_table *t, struct datagram_session *s, uint64_t now_ms,
+			   bool answered)
 {
-	if (s->used_ms == now_ms)
+	if (s->used_ms == now_ms && s->answered == answered)
 		return;
 	s->used_ms = now_ms;
+	s->answered = answered;
 	list_del(&s->by_use);
-	list_add_tail(&t->by_use, &s->by_use);
+	list_add_tail(&t->by_use[answered], &s->by_use);
 	list_del(&s->by_use_ip);
-	list_add_tail(&s->client_ip->by_use, &s->by_use_ip);
+	list_add_tail(&s->client_ip->by_use[answered], &s->by_use_ip);
+}
+
+/* Has @s been unused long enough to make room for others, and longer than @best? */
+static bool may_go(const struct datagram_session *s, const struct datagram_session *best,
+		   uint64_t now_ms, const struct datagram_times *idle)
+{
+	uint32_t least_ms = s->answered ? idle->evict_answered_ms : idle->evict_ms;
+
+	return now_ms - s->used_ms >= least_ms && (!best || s->used_ms < best->used_ms);
 }
 
 struct datagram_session *datagram_session_victim(const struct datagram_table *t,
-						 const struct addr *client)
+						 const struct addr *client, uint64_t now_ms,
+						 const struct datagram_times *idle)
 {
+	struct datagram_session *best = NULL, *s;
 	struct addr ip = *client;
 	struct datagram_client *c;
+	bool of_ip;
 
 	ip.port = 0;
 	c = client_find(t, &ip, map_hash_addr(&t->clients, &ip, 0));
-	if (c && c->n_sessions >= t->limits.sessions_per_client && !list_empty(&c->by_use))
-		return list_entry(c->by_use.next, struct datagram_session, by_use_ip);
-	if (t->sessions.n >= t->limits.sessions && !list_empty(&t->by_use))
-		return list_entry(t->by_use.next, struct datagram_session, by_use);
-	return NULL;
+	of_ip = c && c->n_sessions >= t->limits.sessions_per_client;
+	if (!of_ip && t->sessions.n < t->limits.sessions)
+		return NULL;
+	for (int i = 0; i < 2; i++) {
+		if (list_empty(of_ip ? &c->by_use[i] : &t->by_use[i]))
+			continue;
+		s = of_ip ? list_entry(c->by_use[i].next, struct datagram_session, by_use_ip)
+			  : list_entry(t->by_use[i].next, struct datagram_session, by_use);
+		if (may_go(s, best, now_ms, idle))
+			best = s;
+	}
+	return best;
 }
 
 static uint64_t entry_hash(const struct datagram_table *t, const struct datagram_session *s,

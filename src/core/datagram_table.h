@@ -25,8 +25,10 @@ struct datagram_upstream {
 
 /**
  * struct datagram_session - one client ip:port; lives while it has entries
- * @by_use, @by_use_ip: among all sessions and among those of its ip, the longest unused first
+ * @by_use, @by_use_ip: among all sessions and among those of its ip, the longest unused first;
+ *		those whose last datagram was a server's have lists of their own
  * @used_ms:	when a datagram last passed, on the loop's clock
+ * @answered:	it was a server's
  * @client_ip:	counts for the limit of one ip
  * @upstream:	by enum source, and one for servers of the other family; almost always only one is
  *		made
@@ -35,6 +37,7 @@ struct datagram_session {
 	struct map_node node;
 	struct list by_use, by_use_ip;
 	uint64_t used_ms;
+	bool answered;
 	struct datagram_port *port;
 	struct datagram_client *client_ip;
 	struct addr client;
@@ -67,7 +70,7 @@ struct datagram_entry {
  */
 struct datagram_table {
 	struct map clients, sessions, entries;
-	struct list by_use;
+	struct list by_use[2]; /* by session->answered */
 	struct datagram_limits limits;
 };
 
@@ -82,13 +85,15 @@ int datagram_session_new(struct datagram_table *t, const struct addr *client,
 			 struct datagram_session **ret);
 void datagram_session_free(struct datagram_table *t, struct datagram_session *s);
 
-/* A datagram has passed. */
-void datagram_session_used(struct datagram_table *t, struct datagram_session *s, uint64_t now_ms);
+/* A datagram has passed, a server's or the client's. */
+void datagram_session_used(struct datagram_table *t, struct datagram_session *s, uint64_t now_ms,
+			   bool answered);
 
-/* Whose end would let @client have one more: of those that count, the longest unused one.
- * NULL: no limit stands against it. */
+/* Whose end would let @client have one more: of those that count and have been unused long
+ * enough, the longest unused one.  NULL: no limit stands against it, or there is none. */
 struct datagram_session *datagram_session_victim(const struct datagram_table *t,
-						 const struct addr *client);
+						 const struct addr *client, uint64_t now_ms,
+						 const struct datagram_times *idle);
 
 struct datagram_entry *datagram_entry_find(const struct datagram_table *t,
 					   const struct datagram_session *s,

@@ -164,6 +164,40 @@ static void eviction(int f)
 	env_stop(&e);
 }
 
+/* Who still waits for an answer keeps its place longer than who has got one. */
+static void eviction_of_answered(int f)
+{
+	struct env e = { 0 };
+	struct datagram_config c = { .limits = { .sessions = 2 },
+				     .idle = { .evict_ms = 60000, .evict_answered_ms = 30 } };
+	struct addr target = addr_of(families[f].server, 9000), up;
+	int server, clients[4];
+
+	env_start(&e, &c);
+	server = server_at(families[f].server, 9000);
+	for (int i = 0; i < 4; i++)
+		clients[i] = client_of(f, (uint16_t)(4000 + i));
+	send_text(clients[0], "in", &target); /* and is never answered */
+	expect_text(&e, server, "in", NULL);
+	send_text(clients[1], "in", &target);
+	expect_text(&e, server, "in", &up);
+	send_text(server, "answer", &up);
+	expect_text(&e, clients[1], "answer", NULL);
+	turns_for_ms(&e, 60);
+	send_text(clients[2], "in", &target); /* 4000 has waited longer, 4001 goes */
+	expect_text(&e, server, "in", NULL);
+	assert_int_equal(expect_report(&e, WHY_EVICTED)->client.port, 4001);
+	connect_to(clients[3], &target); /* both that are left wait */
+	turns_for_ms(&e, 60);
+	assert_int_equal(send(clients[3], "out", 3, 0), 3);
+	expect_error(&e, clients[3], ECONNREFUSED);
+	expect_report(&e, WHY_LIMIT);
+	for (int i = 0; i < 4; i++)
+		close(clients[i]);
+	close(server);
+	env_stop(&e);
+}
+
 static void idle_times(int f)
 {
 	struct env e = { 0 };
@@ -349,6 +383,7 @@ BOTH(refused_by_server)
 BOTH(refused_by_policy)
 BOTH(limits)
 BOTH(eviction)
+BOTH(eviction_of_answered)
 BOTH(idle_times)
 BOTH(out_of_descriptors)
 BOTH(path_mtu)
@@ -360,6 +395,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		UNIT_BOTH(refused_by_server), UNIT_BOTH(refused_by_policy),    UNIT_BOTH(limits),
 		UNIT_BOTH(eviction),
+		UNIT_BOTH(eviction_of_answered),
 		UNIT_BOTH(idle_times),	      UNIT_BOTH(out_of_descriptors),   UNIT_BOTH(path_mtu),
 		UNIT_BOTH(loop_refused),      UNIT_BOTH(ten_thousand_in_turn),
 	};
