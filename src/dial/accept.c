@@ -4,7 +4,8 @@
  * It has announced who will come.  A socket listens on the address of this host from which that
  * peer would be dialled, because that is the one at which the peer can reach us; the address at
  * which the client has reached us may be on another side.  If the client has announced nobody
- * (0.0.0.0 or ::) nothing better is known than the latter.
+ * (0.0.0.0 or ::, as all do whose program calls bind(2) before it knows) it is the address of the
+ * default route, and only without one the latter.
  *
  * Policy is asked about the peer as if it were dialled, at the port that was announced, and its
  * rule must also say `bind`.  Whoever else connects is reset and counted, and the socket goes on
@@ -92,9 +93,18 @@ static void on_ready(struct watch *w, uint32_t ready)
 /* Where @peer can reach us. */
 static int local_address(const struct flow *f, const struct addr *peer, struct addr *ret)
 {
-	int r = addr_is_unspecified(peer) ? sock_local(f->client.fd, ret)
-					  : route_source(peer, f->snapshot->mark, ret);
+	struct addr nobody; /* RFC 5737, RFC 3849: there is no route to it but the default one */
+	int r;
 
+	if (addr_is_unspecified(peer)) {
+		r = addr_parse_ip(peer->family == 4 ? "192.0.2.1" : "2001:db8::1", &nobody);
+		if (!r)
+			r = route_source(&nobody, f->snapshot->mark, ret);
+		if (r < 0)
+			r = sock_local(f->client.fd, ret);
+	} else {
+		r = route_source(peer, f->snapshot->mark, ret);
+	}
 	ret->port = 0;
 	return r;
 }

@@ -250,6 +250,7 @@ def test_stranger(socks):
     server = w.call()
     assert w.came().address == server.getsockname()
     socks.talk(w.client, server)
+    socks.record(w.client, server)
     socks.keeper.stop()
     assert "bind: 20 connections of others" in socks.limpid.stderr()
 
