@@ -82,7 +82,7 @@ static void mark_both(struct own_ends *t, struct own_end *e)
 int own_ends_add(struct own_ends *t, enum own_side side, const struct addr *from,
 		 const struct addr *to, struct own_end **ret)
 {
-	struct own_end *e = malloc(sizeof(*e)); /* not calloc(), which is slower: each dial comes here */
+	struct own_end *e = malloc(sizeof(*e)); /* for each dial: calloc() is slower */
 	bool looped;
 	int r;
 
