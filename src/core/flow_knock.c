@@ -12,6 +12,9 @@
  *   open (a name is needed): the SYN is let go at once, and the client learns of the server as
  *	with `connect: early`.
  *
+ * SYNs are let go together at the end of the loop's round: their handshakes run within the call
+ * that lets them go, and each would wake its client in turn.
+ *
  * A client that gives up while it waits cannot be seen: nothing comes when its SYN has been let
  * go, and the flow ends by its timer.
  */
@@ -22,6 +25,7 @@
 #include "core/knock.h"
 #include "core/worker.h"
 #include "sys/ip_raw.h"
+#include "sys/nfqueue.h"
 #include "sys/sock.h"
 
 void flow_knock_drop(struct knock *k)
@@ -44,7 +48,8 @@ void flow_knock_let_go(struct flow *f)
 	f->phase = PHASE_AWAIT;
 	flow_set_timer(f, f->snapshot->timeouts.connect_ms);
 	if (knock_release(f->worker->realm->knocks, f->knock, &packet))
-		knock_verdict(f->knock->queue, packet, true);
+		nfqueue_accept_later(f->worker->knock_batch, f->knock->queue->fd,
+				     f->knock->queue->number, packet);
 }
 
 void flow_start_knock(struct worker *w, struct knock *k)

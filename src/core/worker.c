@@ -230,6 +230,8 @@ static void on_round(struct loop *l)
 {
 	struct worker *w = container_of(l, struct worker, loop);
 
+	if (w->knock_batch) /* SYNs that have been let go */
+		nfqueue_flush(w->knock_batch);
 	while (!list_empty(&w->ended))
 		flow_free(list_entry(w->ended.next, struct flow, link));
 	if (w->realm->observer->round)

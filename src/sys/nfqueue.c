@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The protocol: linux/netfilter/nfnetlink_queue.h, net/netfilter/nfnetlink_queue.c. */
 #include <arpa/inet.h> /* linux/netfilter.h stands beside netinet/in.h only behind it */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
@@ -15,6 +16,7 @@
 #include "sys/nfqueue.h"
 
 #define MESSAGE_BYTES 1024
+#define VERDICT_BYTES 32
 #define RECEIVE_BYTES (8 << 20)
 
 struct nfqueue_batch {
@@ -22,6 +24,9 @@ struct nfqueue_batch {
 	struct iovec iov[NFQUEUE_BATCH];
 	/* aligned as struct nlmsghdr wants it */
 	uint64_t bytes[NFQUEUE_BATCH][MESSAGE_BYTES / 8];
+	uint64_t verdicts[NFQUEUE_BATCH][VERDICT_BYTES / 8];
+	unsigned int n_verdicts;
+	int verdicts_fd;
 };
 
 struct nfqueue_batch *nfqueue_batch_new(void)
@@ -156,13 +161,39 @@ int nfqueue_read(int fd, struct nfqueue_batch *b, struct nfqueue_packet *ret)
 	return count;
 }
 
-int nfqueue_verdict(int fd, uint16_t number, uint32_t id, bool accept)
+static_assert(NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct nfgenmsg)) + NLA_HDRLEN +
+			      sizeof(struct nfqnl_msg_verdict_hdr) == VERDICT_BYTES,
+	      "a verdict has no gap behind it");
+
+static void put_verdict(void *buf, uint16_t number, uint32_t id, bool accept)
 {
-	uint64_t buf[16];
 	struct nlmsghdr *m = put_header(buf, NFQNL_MSG_VERDICT, 0, number);
 	struct nfqnl_msg_verdict_hdr v = { .verdict = htonl(accept ? NF_ACCEPT : NF_DROP),
 					   .id = htonl(id) };
 
 	mnl_attr_put(m, NFQA_VERDICT_HDR, sizeof(v), &v);
-	return send(fd, m, m->nlmsg_len, MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int nfqueue_verdict(int fd, uint16_t number, uint32_t id, bool accept)
+{
+	uint64_t buf[VERDICT_BYTES / 8];
+
+	put_verdict(buf, number, id, accept);
+	return send(fd, buf, sizeof(buf), MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+void nfqueue_flush(struct nfqueue_batch *b)
+{
+	if (b->n_verdicts)
+		(void)send(b->verdicts_fd, b->verdicts, (size_t)b->n_verdicts * VERDICT_BYTES,
+			   MSG_DONTWAIT);
+	b->n_verdicts = 0;
+}
+
+void nfqueue_accept_later(struct nfqueue_batch *b, int fd, uint16_t number, uint32_t id)
+{
+	if (b->n_verdicts == NFQUEUE_BATCH || b->verdicts_fd != fd)
+		nfqueue_flush(b);
+	b->verdicts_fd = fd;
+	put_verdict(b->verdicts[b->n_verdicts++], number, id, true);
 }

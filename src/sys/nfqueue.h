@@ -28,7 +28,8 @@ struct nfqueue_packet {
 	struct span head;
 };
 
-/* Room for what nfqueue_read() brings; one per thread is enough.  NULL: no memory. */
+/* Room for what nfqueue_read() brings and for verdicts; one per thread is enough.  NULL: no
+ * memory. */
 struct nfqueue_batch;
 struct nfqueue_batch *nfqueue_batch_new(void);
 void nfqueue_batch_free(struct nfqueue_batch *b);
@@ -60,5 +61,9 @@ int nfqueue_read(int fd, struct nfqueue_batch *b, struct nfqueue_packet *ret);
  * Any thread may call it.  Return: 0 or -errno.
  */
 int nfqueue_verdict(int fd, uint16_t number, uint32_t id, bool accept);
+
+/* The packet may go on its way with the next nfqueue_flush(), together with others. */
+void nfqueue_accept_later(struct nfqueue_batch *b, int fd, uint16_t number, uint32_t id);
+void nfqueue_flush(struct nfqueue_batch *b);
 
 #endif
