@@ -198,6 +198,10 @@ int flow_reply(struct flow *f, struct span bytes);
 /* @l has recognised its client: it owes an answer, whatever becomes of the flow. */
 void flow_greeted(struct flow *f, const struct learner *l);
 
+/* The client, who may be waiting for an answer, is to be heard first: it gets it now, as if the
+ * server were there.  A refusal later can then only be a RST. */
+void flow_hear(struct flow *f);
+
 /**
  * flow_serve() - this flow is @proto's: nothing is decided or dialled for it as a whole
  *
@@ -226,10 +230,6 @@ int flow_answer(struct flow *f, enum why outcome);
 
 /* The server may connect to @bound: the greeter says so.  Return: 0 or -errno. */
 int flow_waiting(struct flow *f, const struct addr *bound);
-
-/* Policy must hear the client, who may be waiting for an answer: it gets it now, as if the server
- * were there.  A refusal later can then only be a RST. */
-void flow_hear(struct flow *f);
 
 /* There will be no server: the greeter says why, and the flow ends when that has been read;
  * without a greeter it ends at once. */

@@ -22,6 +22,8 @@ struct users;
  * @backlog:	how many may wait there
  * @honest:	its clients are accepted once their server has answered: core/knock.h
  * @users:	who may use it, where clients can be asked; NULL: everybody
+ * @targets:	1 << enum protocol: a name that the client says in one of these is the target, and
+ *		not what it has asked for
  * @inside:	its connections come from another network namespace: their addresses are not
  *		this host's
  */
@@ -32,6 +34,7 @@ struct listener {
 	int fd;
 	struct backlog backlog;
 	struct users *users;
+	uint32_t targets;
 	bool inside;
 	bool honest;
 	struct learner learners[LISTENER_LEARNERS_MAX];

@@ -222,6 +222,27 @@ static void listener_dns(const struct yaml_node *map, struct listener_config *l,
 			 listener_mode_name(l->mode));
 }
 
+/* Which name counts, and is it looked for? */
+static void listener_target(const struct yaml_node *map, struct listener_config *l, struct diag *d)
+{
+	struct yaml_node *target = yaml_get(map, "target");
+
+	for (struct yaml_node *n = yaml_first(target); n; n = yaml_next(target, n)) {
+		if (n->value == PROTOCOL_UNKNOWN && target->kind == YAML_LIST && target->n > 1)
+			diag_add(d, n->at, n->text, "sni, host", "this word stands alone");
+		else if (n->value != PROTOCOL_UNKNOWN && !(l->protocols & 1u << n->value))
+			diag_add(d, n->at, n->text, NULL,
+				 "without effect where sniff does not look for %s",
+				 protocol_name((enum protocol)n->value));
+		else if (n->value != PROTOCOL_UNKNOWN)
+			l->targets |= 1u << n->value;
+	}
+	if (target && !listener_mode_is_explicit(l->mode))
+		diag_add(d, target->key->at, "target", NULL,
+			 "without effect for mode %s: its clients ask for no server",
+			 listener_mode_name(l->mode));
+}
+
 static void listener_users(const struct yaml_node *map, const struct config *c,
 			   struct listener_config *l, struct diag *d)
 {
@@ -257,6 +278,7 @@ static void listener_load(const struct yaml_node *map, size_t number, const stru
 	listener_connect(map, l, d);
 	proxy_config_load(map, l, d);
 	listener_users(map, c, l, d);
+	listener_target(map, l, d);
 	listener_tls_load(map, c, l, d);
 }
 

@@ -53,6 +53,7 @@ struct listener_config {
 	struct users *users; /* who may use it; NULL: everybody.  Of struct config */
 	uint32_t networks;  /* 1 << enum network: what to listen for */
 	uint32_t protocols; /* 1 << enum protocol: what `sniff` looks for; 0: nothing is read */
+	uint32_t targets;   /* 1 << enum protocol: in which of them a name is the target */
 	struct tls_accept tls; /* .layer.conf NULL: clients speak no TLS with us */
 	bool honest;	    /* connect: the client is accepted once the server has answered */
 	bool full_early;    /* when-full: who finds the queue full is accepted early */

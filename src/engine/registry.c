@@ -97,12 +97,15 @@ void registry_set_learners(struct listener *l, const struct listener_config *c)
 {
 	l->n_learners = 0;
 	l->users = c->users;
+	l->targets = c->targets;
 	add_target(l, c); /* what the kernel knows of a connection is of its sender */
 	if (c->proxy)
 		add(l, &proxy_header_learner_ops, &c->proxy_header);
 	if (c->tls.layer.conf)
 		add(l, &tls_accept_learner_ops, &c->tls);
 	add_greeting(l, c);
+	if (c->targets)
+		add(l, &sniff_target_learner_ops, NULL);
 	if (c->protocols)
 		add(l, &sniff_learner_ops, &c->protocols);
 }

@@ -43,6 +43,14 @@ static const struct schema_word network_words[] = {
 	{ 0 },
 };
 
+/* The protocol whose name counts. */
+static const struct schema_word target_words[] = {
+	{ "request", PROTOCOL_UNKNOWN },
+	{ "sni", PROTOCOL_TLS },
+	{ "host", PROTOCOL_HTTP },
+	{ 0 },
+};
+
 static const struct schema_word protocol_words[] = {
 	{ "tls", PROTOCOL_TLS },
 	{ "http", PROTOCOL_HTTP },
@@ -148,6 +156,8 @@ const struct schema_key schema_keys[] = {
 	{ "listeners.sniff", SCHEMA_WORD, SCHEMA_LIST | SCHEMA_OR_FALSE, protocol_words,
 	  .fallback = "[tls, http]",
 	  .text = "in which protocols to look for the name of the server" },
+	{ "listeners.target", SCHEMA_WORD, SCHEMA_LIST, target_words, .fallback = "request",
+	  .text = "which name says where to go, where a client that knows limpid says two" },
 	{ "listeners.connect", SCHEMA_WORD, 0, connect_words, .fallback = "early",
 	  .text = "when a client is told that it is connected" },
 	{ "listeners.queue", SCHEMA_NUMBER, .min = 0, .max = UINT16_MAX, .fallback = "PORT",

@@ -39,6 +39,10 @@ extern const struct learner_ops tls_accept_learner_ops;
  * 1 << enum protocol. */
 extern const struct learner_ops sniff_learner_ops;
 
+/* The same where the name that is said there is the target (listener->targets), in front of it:
+ * nothing is dialled before. */
+extern const struct learner_ops sniff_target_learner_ops;
+
 /* A client that asks for names, by TCP. */
 extern const struct learner_ops dns_learner_ops;
 

@@ -5,6 +5,10 @@
  * message of a protocol is that protocol without a name: policy, to which an unknown name
  * satisfies nothing, decides.  What the scans remember between reads is kept only while the
  * first message comes in pieces.
+ *
+ * Where the name that is said is the target, a learner of its own looks for it first, as part of
+ * the greeting: the client is told to speak, and nothing is decided before it has, or its time is
+ * over.  Then the ordinary one looks again, and goes on looking.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +18,7 @@
 #include "codec/http1.h"
 #include "codec/tls_hello.h"
 #include "core/flow.h"
+#include "core/listener.h"
 #include "core/worker.h"
 #include "learn/learn.h"
 
@@ -24,7 +29,8 @@ struct sniff_state {
 	struct tls_hello_scan tls;
 	struct http1_scan http;
 	bool not_tls, not_http;
-	bool no_memory; /* for a name that was said: it must not pass for unknown */
+	uint32_t targets; /* 1 << enum protocol */
+	bool no_memory;	  /* for a name that was said: it must not pass for unknown */
 };
 
 static void keep_text(char **dst, struct span s)
@@ -45,6 +51,31 @@ static void keep_host(struct flow *f, struct sniff_state *st, const char *host)
 	st->no_memory = *host && !f->facts.host;
 }
 
+/* The target is @host, said in protocol @in, if it is to be. */
+static void keep_target(struct flow *f, struct sniff_state *st, enum protocol in, const char *host,
+			bool is_ip, uint16_t port)
+{
+	struct facts *facts = &f->facts;
+
+	if (!*host || !(st->targets & 1u << in))
+		return;
+	if (!port)
+		port = facts->target.port;
+	free(facts->target_name);
+	free(facts->host);
+	facts->target_name = facts->host = NULL;
+	facts->target = (struct addr){ 0 };
+	facts->named = false; /* it is no longer what limpid was asked for */
+	if (!is_ip) {
+		facts->target_name = text_dup(span_str(host));
+		facts->host = text_dup(span_str(host));
+		st->no_memory = !facts->target_name || !facts->host;
+	} else if (addr_parse_ip(host, &facts->target) < 0) {
+		st->no_memory = true;
+	}
+	facts->target.port = port;
+}
+
 static enum codec_result sniff_tls(struct flow *f, struct sniff_state *st, struct span look)
 {
 	struct tls_hello hello;
@@ -54,6 +85,7 @@ static enum codec_result sniff_tls(struct flow *f, struct sniff_state *st, struc
 		f->facts.tls_version = hello.version;
 		f->facts.ech = hello.ech;
 		keep_host(f, st, hello.sni);
+		keep_target(f, st, PROTOCOL_TLS, hello.sni, false, 0);
 		keep_text(&f->facts.alpn, span_str(hello.alpn));
 	}
 	if (r == CODEC_DONE || r == CODEC_BAD)
@@ -69,6 +101,7 @@ static enum codec_result sniff_http(struct flow *f, struct sniff_state *st, stru
 
 	if (r == CODEC_DONE) {
 		keep_host(f, st, req.host);
+		keep_target(f, st, PROTOCOL_HTTP, req.host, req.host_is_ip, req.port);
 		keep_text(&f->facts.http.method, req.method);
 		keep_text(&f->facts.http.target, req.target);
 		keep_text(&f->facts.http.user_agent, req.user_agent);
@@ -99,6 +132,28 @@ static enum codec_result sniff_any(struct flow *f, struct sniff_state *st, uint3
 	return CODEC_OTHER;
 }
 
+/* What has come is not enough: @fresh is kept. */
+static enum learn_result wait(struct flow *f, const struct sniff_state *fresh, bool last)
+{
+	if (f->learner_state || last)
+		return LEARN_MORE;
+	f->learner_state = malloc(sizeof(*fresh));
+	if (!f->learner_state) {
+		f->why = WHY_INTERNAL;
+		return LEARN_FAILED;
+	}
+	*(struct sniff_state *)f->learner_state = *fresh;
+	return LEARN_MORE;
+}
+
+static enum learn_result sniff_done(struct flow *f, const struct sniff_state *st)
+{
+	if (!st->no_memory)
+		return LEARN_DONE;
+	f->why = WHY_INTERNAL;
+	return LEARN_FAILED;
+}
+
 static enum learn_result sniff_learn(struct flow *f, const struct learner *l, struct span look,
 				     bool last)
 {
@@ -110,25 +165,38 @@ static enum learn_result sniff_learn(struct flow *f, const struct learner *l, st
 	switch (sniff_any(f, st, *(const uint32_t *)l->conf, look)) {
 	case CODEC_DONE:
 	case CODEC_BAD:
-		if (!st->no_memory)
-			return LEARN_DONE;
-		f->why = WHY_INTERNAL;
-		return LEARN_FAILED;
+		return sniff_done(f, st);
 	case CODEC_OTHER:
 		f->facts.protocol = PROTOCOL_OTHER;
 		return LEARN_DONE;
 	case CODEC_MORE:
 		break;
 	}
-	if (st == &fresh && !last) {
-		f->learner_state = malloc(sizeof(fresh));
-		if (!f->learner_state) {
-			f->why = WHY_INTERNAL;
-			return LEARN_FAILED;
-		}
-		*(struct sniff_state *)f->learner_state = fresh;
+	return wait(f, &fresh, last);
+}
+
+static enum learn_result sniff_target_learn(struct flow *f, const struct learner *l,
+					    struct span look, bool last)
+{
+	struct sniff_state fresh = { .targets = f->listener->targets };
+	struct sniff_state *st = f->learner_state ? f->learner_state : &fresh;
+
+	(void)l;
+	if (!f->answered) {
+		flow_hear(f);
+		flow_set_timer(f, f->snapshot->timeouts.sniff_ms);
 	}
-	return LEARN_MORE;
+	if (!look.len)
+		return LEARN_MORE;
+	switch (sniff_any(f, st, st->targets, look)) {
+	case CODEC_DONE:
+	case CODEC_BAD:
+	case CODEC_OTHER:
+		return sniff_done(f, st);
+	case CODEC_MORE:
+		break;
+	}
+	return wait(f, &fresh, last);
 }
 
 static void sniff_forget(struct flow *f)
@@ -140,5 +208,13 @@ static void sniff_forget(struct flow *f)
 const struct learner_ops sniff_learner_ops = {
 	.name = "sniff",
 	.learn = sniff_learn,
+	.forget = sniff_forget,
+};
+
+const struct learner_ops sniff_target_learner_ops = {
+	.name = "target",
+	.consumes = true,
+	.asks_late = true,
+	.learn = sniff_target_learn,
 	.forget = sniff_forget,
 };

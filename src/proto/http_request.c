@@ -186,6 +186,20 @@ static bool target_set(struct hub *h, const struct http1_request *q)
 	return true;
 }
 
+/* `target: host`: the Host field counts, and not what stands in the request line. */
+static void target_of_host(struct request *q)
+{
+	struct span host = q->fields.first[HTTP1_HOST];
+	uint16_t port = q->head.port;
+
+	if (!host.len ||
+	    http1_authority_parse(host, q->head.host, &q->head.host_is_ip, &q->head.port) < 0)
+		return;
+	if (!q->head.port)
+		q->head.port = port;
+	q->authority = host;
+}
+
 /* ---- what goes on ---- */
 
 /* A server asked for "*" has no path (RFC 9112 section 3.2.4). */
@@ -313,6 +327,8 @@ static size_t request_begin(struct hub *h, struct request *q, uint8_t *bytes, si
 	size_t used = 0, room, body;
 
 	f->facts.mismatch = !http1_same(q->fields.first[HTTP1_HOST], q->authority);
+	if (f->listener->targets & 1u << PROTOCOL_HTTP)
+		target_of_host(q);
 	if (!target_set(h, &q->head)) {
 		hub_fail(h, WHY_INTERNAL, NULL);
 		return 0;

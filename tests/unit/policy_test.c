@@ -493,12 +493,52 @@ static void test_words(void **state)
 	policy_free(NULL);
 }
 
+/* Who has asked limpid for a name may still ask the server for another. */
+static void test_mismatch(void **state)
+{
+	struct rule rules[] = {
+		{ .match = { .mismatch = ASKED_TRUE }, .verdict = VERDICT_REJECT },
+		{ .match = { .mismatch = ASKED_FALSE }, .verdict = VERDICT_ACCEPT },
+	};
+	struct facts f = { .target_name = (char *)"a.test", .host = (char *)"a.test" };
+	struct decision d = decide(rules, 2, &f);
+
+	(void)state;
+	assert_true(d.final); /* it was said elsewhere: there is nothing to differ from */
+	assert_ptr_equal(d.rule, &rules[1]);
+	f.named = true;
+	assert_false(decide(rules, 2, &f).final);
+	f.protocol = PROTOCOL_TLS;
+	assert_ptr_equal(decide(rules, 2, &f).rule, &rules[1]);
+	f.mismatch = true;
+	assert_ptr_equal(decide(rules, 2, &f).rule, &rules[0]);
+	f.named = false; /* the other name has become the target */
+	assert_ptr_equal(decide(rules, 2, &f).rule, &rules[0]);
+	f = (struct facts){ .host = f.host, .named = true, .settled = true };
+	assert_ptr_equal(decide(rules, 2, &f).rule, &rules[1]); /* it has said nothing */
+}
+
+static void test_not_mismatch(void **state)
+{
+	struct condition differs = { .mismatch = ASKED_TRUE };
+	struct rule rule = { .not = &differs, .n_not = 1 };
+	struct facts f = { .named = true };
+
+	(void)state;
+	assert_false(decide(&rule, 1, &f).final);
+	f.settled = true;
+	assert_ptr_equal(decide(&rule, 1, &f).rule, &rule);
+	f.mismatch = true;
+	assert_null(decide(&rule, 1, &f).rule);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_empty_denies),	  cmocka_unit_test(test_first_match),
 		cmocka_unit_test(test_conditions),	  cmocka_unit_test(test_dial_early),
 		cmocka_unit_test(test_needs_address),	  cmocka_unit_test(test_words),
+		cmocka_unit_test(test_mismatch),	  cmocka_unit_test(test_not_mismatch),
 		cmocka_unit_test(test_against_reference),
 	};
 
