@@ -25,7 +25,7 @@ static int plan(const struct config *c, char *error, size_t cap)
 
 static int up(const struct config *c, char *error, size_t cap)
 {
-	return firewall_up(c, FIREWALL_BY_HAND, error, cap);
+	return firewall_up(c, FIREWALL_BY_HAND, NULL, error, cap);
 }
 
 static const struct deed {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "cmd/options.h"
@@ -142,6 +143,7 @@ struct rules {
 	uint64_t owner;
 	struct guard guard;
 	bool by_guard; /* only the guard may take them back */
+	int held_fd;   /* says that they are in use */
 };
 
 /* Before there is a second thread. */
@@ -168,6 +170,8 @@ static void rules_end(struct rules *rules)
 	if (guard_end(&rules->guard) < 0 && rules->by_guard)
 		log_line(LOG_ERROR, "the guard was killed: the firewall stays as it is; cure: "
 				    "limpid firewall down");
+	if (rules->held_fd >= 0)
+		close(rules->held_fd);
 }
 
 static void block_signals(sigset_t *signals)
@@ -193,7 +197,7 @@ static int start(struct config *config, const char *user, struct rules *rules, s
 		return r;
 	}
 	if (rules->owner != FIREWALL_BY_HAND)
-		r = firewall_up(config, rules->owner, error, sizeof(error));
+		r = firewall_up(config, rules->owner, &rules->held_fd, error, sizeof(error));
 	if (r < 0) {
 		fprintf(stderr, "limpid serve: firewall: %s\n", error);
 		engine_free(*ret);
@@ -216,7 +220,7 @@ static int start(struct config *config, const char *user, struct rules *rules, s
 
 static int serve(const struct wish *wish)
 {
-	struct rules rules = { .by_guard = wish->user };
+	struct rules rules = { .by_guard = wish->user, .held_fd = -1 };
 	struct config *config;
 	struct engine *e;
 	uint32_t drain_ms;

@@ -34,6 +34,12 @@ static inline bool listener_mode_intercepts(enum listener_mode m)
 	return m == LISTENER_TPROXY || m == LISTENER_REDIRECT;
 }
 
+/* Do such rules bring it there by NAT? */
+static inline bool listener_mode_is_translated(enum listener_mode m)
+{
+	return m == LISTENER_REDIRECT || m == LISTENER_DNS;
+}
+
 struct tls_profile;
 struct via;
 

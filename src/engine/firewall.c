@@ -7,6 +7,10 @@
  * one who did it ended.  A lock on the folder keeps them apart.  A file of a namespace that is
  * gone, whose number came round again, shows by its cookie.
  *
+ * Who serves while its rules are there keeps its file locked, which ends with it, whatever ends
+ * it, and is seen from other containers, too.  As long as it lives nobody else sets up rules in
+ * the same namespace: routes, marks and values below /proc/sys cannot be two people's.
+ *
  * A value below /proc/sys is put back only while it is what we made of it: if somebody has
  * changed it since, it is theirs.
  */
@@ -314,8 +318,33 @@ static int state_make(const struct session *s, const struct firewall_steps *step
 	return 0;
 }
 
-static int up(struct session *s, const struct config *c, uint64_t owner)
+/* Its owner is alive if the file is locked. */
+static int refuse_if_held(const struct session *s)
 {
+	_cleanup_close_ int fd = open(s->path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || !flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK)
+		return 0;
+	return failed(&s->complaint, -EBUSY,
+		      "another limpid that runs has its rules here (table inet %s): a network "
+		      "namespace has the rules of one at a time; stop that one, or put the "
+		      "listeners of both into one configuration",
+		      s->state.place.table);
+}
+
+static int hold(const struct session *s, int *ret_held_fd)
+{
+	_cleanup_close_ int fd = open(s->path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return failed(&s->complaint, -errno, "cannot lock %s: %m", s->path);
+	*ret_held_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static int up(struct session *s, const struct config *c, uint64_t owner, int *ret_held_fd)
+{
+	_cleanup_close_ int held_fd = -1;
 	struct firewall_state state = { .cookie = s->cookie, .owner = owner };
 	struct complaint unheard = { .text = (char[256]){ 0 }, .cap_bytes = 256 };
 	struct firewall_steps steps;
@@ -335,6 +364,8 @@ static int up(struct session *s, const struct config *c, uint64_t owner)
 		if (r < 0)
 			failed(&s->complaint, r, "cannot write %s: %s", s->path, strerror(-r));
 	}
+	if (!r && ret_held_fd)
+		r = hold(s, &held_fd);
 	if (!r) {
 		r = steps_run(&steps, &s->complaint);
 		if (r < 0) {
@@ -347,17 +378,21 @@ static int up(struct session *s, const struct config *c, uint64_t owner)
 	}
 	firewall_steps_done(&steps);
 	firewall_state_done(&state);
+	if (!r && ret_held_fd)
+		*ret_held_fd = TAKE_FD(held_fd);
 	return r;
 }
 
-int firewall_up(const struct config *c, uint64_t owner, char *error, size_t cap)
+int firewall_up(const struct config *c, uint64_t owner, int *ret_held_fd, char *error, size_t cap)
 {
 	struct session s;
 	int r = session_open(&s, error, cap);
 
+	if (!r)
+		r = refuse_if_held(&s);
 	s.host.queue = !r && firewall_plan_holds(c) && nft_can_queue();
 	if (!r)
-		r = up(&s, c, owner);
+		r = up(&s, c, owner, ret_held_fd);
 	session_done(&s);
 	return r;
 }

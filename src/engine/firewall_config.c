@@ -14,6 +14,7 @@
 #define INTERFACE_MAX_CHARS 15 /* IFNAMSIZ - 1 */
 #define PRIORITY_MIN (-199)    /* behind connection tracking, whose word the rules need */
 #define PRIORITY_MAX 200
+#define PORT_DNS 53
 
 struct reader {
 	struct config *config;
@@ -207,10 +208,10 @@ static bool listener_find(struct reader *r, const struct yaml_node *name, size_t
 
 		if (!strcmp(l->name, name->text)) {
 			*ret = i;
-			if (listener_mode_intercepts(l->mode))
+			if (listener_mode_intercepts(l->mode) || l->mode == LISTENER_DNS)
 				return true;
 			diag_add(r->diag, name->at, name->text,
-				 "a listener of mode tproxy, redirect",
+				 "a listener of mode tproxy, redirect, dns",
 				 "mode %s does not learn where intercepted traffic was going",
 				 listener_mode_name(l->mode));
 			return false;
@@ -220,6 +221,17 @@ static bool listener_find(struct reader *r, const struct yaml_node *name, size_t
 	diag_add(r->diag, name->at, name->text, words.len ? words.text : NULL,
 		 "there is no such listener%s", words_perhaps(&words, perhaps));
 	return false;
+}
+
+/* Nothing but queries can be answered. */
+static void port_of_dns(struct reader *r, struct firewall_match *m)
+{
+	m->ports = calloc(1, sizeof(*m->ports));
+	if (!m->ports) {
+		diag_no_memory(r->diag);
+		return;
+	}
+	m->ports[m->n_ports++] = (struct port_range){ PORT_DNS, PORT_DNS };
 }
 
 static void intercept_read(struct reader *r, const struct yaml_node *map, struct firewall_match *m)
@@ -233,6 +245,8 @@ static void intercept_read(struct reader *r, const struct yaml_node *map, struct
 	l = &r->config->listeners[m->listener];
 	match_read(r, map, m);
 	traffic_read(r, map, traffic_of(l), m);
+	if (l->mode == LISTENER_DNS && !yaml_get(map, "port"))
+		port_of_dns(r, m);
 	m->networks = mask_of(network, l->networks);
 	for (struct yaml_node *n = yaml_first(network); n; n = yaml_next(network, n))
 		if (!(l->networks & 1u << n->value))

@@ -31,6 +31,7 @@ void firewall_steps_done(struct firewall_steps *steps)
 		free(steps->list[i].line);
 		free(steps->list[i].input);
 		free(steps->list[i].value);
+		free(steps->list[i].was);
 	}
 	free(steps->list);
 	*steps = (struct firewall_steps){ 0 };
@@ -82,7 +83,7 @@ static void step_nft(struct firewall_steps *steps, char *script)
 }
 
 /* Owns @value; NULL: no memory. */
-static void step_write(struct firewall_steps *steps, const char *name, char *value)
+static void step_write(struct firewall_steps *steps, const char *name, char *value, const char *was)
 {
 	struct firewall_step *step = step_add(steps);
 
@@ -92,7 +93,8 @@ static void step_write(struct firewall_steps *steps, const char *name, char *val
 	}
 	step->name = name;
 	step->value = value;
-	steps->no_memory = steps->no_memory || !value;
+	step->was = strdup(was);
+	steps->no_memory = steps->no_memory || !value || !step->was;
 }
 
 /* --- ports ------------------------------------------------------------------------------- */
@@ -223,8 +225,8 @@ int firewall_plan(const struct config *c, const struct firewall_host *host,
 		return r;
 	firewall_place_of(c, host, ret_place);
 	if (host->demux[0])
-		step_write(ret, FIREWALL_DEMUX, strdup("0"));
-	step_write(ret, FIREWALL_PORTS, firewall_ports_add(host->ports, c));
+		step_write(ret, FIREWALL_DEMUX, strdup("0"), host->demux);
+	step_write(ret, FIREWALL_PORTS, firewall_ports_add(host->ports, c), host->ports);
 	for (char family = '4'; family <= (host->v6 ? '6' : '4'); family += 2) {
 		step_run(ret, NULL, "ip -%c route replace local default dev lo table %u", family,
 			 ret_place->route_table);
@@ -267,7 +269,8 @@ void firewall_steps_print(const struct firewall_steps *steps, FILE *to)
 		const struct firewall_step *s = &steps->list[i];
 
 		if (!s->line)
-			fprintf(to, "echo '%s' >/proc/sys/net/ipv4/%s\n", s->value, s->name);
+			fprintf(to, "echo '%s' >/proc/sys/net/ipv4/%s # was '%s'\n", s->value,
+				s->name, s->was);
 		else if (s->input)
 			fprintf(to, "%s <<'EOF'\n%sEOF\n", s->line, s->input);
 		else

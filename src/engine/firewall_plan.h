@@ -44,13 +44,14 @@ struct firewall_place {
  * @line:	the command, words separated by single blanks; NULL: write @value to @name
  * @input:	its standard input, or NULL
  * @settled:	what it may fail with, because then there is nothing to do; or NULL
+ * @was:	the value before
  */
 struct firewall_step {
 	char *line;
 	char *input;
 	const char *settled;
 	const char *name;
-	char *value;
+	char *value, *was;
 };
 
 struct firewall_steps {

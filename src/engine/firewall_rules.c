@@ -22,7 +22,8 @@
  * decided upon twice, by the same words.  Where nf_tables cannot queue, a mark of its own brings
  * it to a rule of iptables, and is taken off again.
  *
- * REDIRECT is NAT: asked once for each connection, before others' NAT rules.
+ * REDIRECT is NAT: asked once for each connection, before others' NAT rules.  What an earlier
+ * entry gives to a tproxy listener passes it, and the other way round.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -81,7 +82,7 @@ int firewall_rules_check(const struct config *c, char *error, size_t cap)
 	for (size_t i = 0; i < f->n_intercept; i++) {
 		const struct listener_config *l = listener_of(c, &f->intercept[i]);
 
-		if (l->mode != LISTENER_REDIRECT ||
+		if (!listener_mode_is_translated(l->mode) ||
 		    !(f->intercept[i].traffic & FIREWALL_FROM_ELSEWHERE))
 			continue;
 		for (uint8_t family = 4; family <= 6; family += 2)
@@ -89,8 +90,9 @@ int firewall_rules_check(const struct config *c, char *error, size_t cap)
 				snprintf(error, cap,
 					 "listener '%s' is on a loopback address, which routed "
 					 "traffic cannot be redirected to: listen on %s or on an "
-					 "address of this host, or use mode tproxy",
-					 l->name, family == 4 ? "0.0.0.0" : "[::]");
+					 "address of this host%s",
+					 l->name, family == 4 ? "0.0.0.0" : "[::]",
+					 l->mode == LISTENER_DNS ? "" : ", or use mode tproxy");
 				return -EINVAL;
 			}
 	}
@@ -138,6 +140,7 @@ static void print_verdict(const struct firewall_writer *w, const struct firewall
 		fputs("accept\n", w->f);
 		return;
 	case LISTENER_REDIRECT:
+	case LISTENER_DNS:
 		print_nat(w, target);
 		return;
 	case LISTENER_FIXED:
@@ -146,16 +149,16 @@ static void print_verdict(const struct firewall_writer *w, const struct firewall
 	case LISTENER_HTTPS:
 	case LISTENER_PROXY_PROTOCOL:
 	case LISTENER_MIXED:
-	case LISTENER_DNS:
 		break;
 	}
 }
 
+/* @passed: the chain is not the one that brings it there, and leaves it to that one. */
 static void print_intercept(const struct firewall_writer *w, const struct firewall_match *m,
-			    uint32_t all)
+			    uint32_t all, bool passed)
 {
 	const struct listener_config *l = listener_of(w->c, m);
-	bool reachable = l->mode == LISTENER_REDIRECT && all == FIREWALL_FROM_ELSEWHERE;
+	bool reachable = listener_mode_is_translated(l->mode) && all == FIREWALL_FROM_ELSEWHERE;
 
 	for (uint8_t family = 4; family <= (w->host->v6 ? 6 : 4); family += 2) {
 		const struct addr *target = target_of(l, family, reachable);
@@ -165,28 +168,40 @@ static void print_intercept(const struct firewall_writer *w, const struct firewa
 		for (size_t i = 0; i < m->n_cgroups || !i; i++) {
 			firewall_match_print(w, m, all, family,
 					     m->n_cgroups ? m->cgroups[i] : NULL);
-			print_verdict(w, m, all, target);
+			if (passed)
+				fputs("accept\n", w->f);
+			else
+				print_verdict(w, m, all, target);
 		}
 	}
 }
 
-static bool intercepts(const struct config *c, enum listener_mode mode, uint32_t all)
+static bool is_translated(const struct config *c, const struct firewall_match *m)
+{
+	return listener_mode_is_translated(listener_of(c, m)->mode);
+}
+
+/* Is something brought to a listener by NAT, or not by NAT? */
+static bool intercepts(const struct config *c, bool by_nat, uint32_t all)
 {
 	for (size_t i = 0; i < c->firewall.n_intercept; i++)
 		if (c->firewall.intercept[i].traffic & all &&
-		    listener_of(c, &c->firewall.intercept[i])->mode == mode)
+		    is_translated(c, &c->firewall.intercept[i]) == by_nat)
 			return true;
 	return false;
 }
 
-static void print_intercepts(const struct firewall_writer *w, enum listener_mode mode, uint32_t all)
+/* The first entry that matches decides, whichever chain it is for. */
+static void print_intercepts(const struct firewall_writer *w, bool by_nat, uint32_t all)
 {
-	for (size_t i = 0; i < w->c->firewall.n_intercept; i++) {
-		const struct firewall_match *m = &w->c->firewall.intercept[i];
+	size_t n = w->c->firewall.n_intercept;
+	const struct firewall_match *list = w->c->firewall.intercept;
 
-		if (m->traffic & all && listener_of(w->c, m)->mode == mode)
-			print_intercept(w, m, all);
-	}
+	while (n && (!(list[n - 1].traffic & all) || is_translated(w->c, &list[n - 1]) != by_nat))
+		n--; /* behind the chain's last own entry there is nothing to be left */
+	for (size_t i = 0; i < n; i++)
+		if (list[i].traffic & all)
+			print_intercept(w, &list[i], all, is_translated(w->c, &list[i]) != by_nat);
 }
 
 /* --- chains ------------------------------------------------------------------------------ */
@@ -334,7 +349,7 @@ static void print_hold(const struct firewall_writer *w)
 	fputs("\t\tiifname \"lo\" accept\n", w->f);
 	print_link_local(w);
 	fprintf(w->f, "\t\tjump %s\n", exempt_name(FIREWALL_FROM_ELSEWHERE));
-	print_intercepts(&holding, LISTENER_TPROXY, FIREWALL_FROM_ELSEWHERE);
+	print_intercepts(&holding, false, FIREWALL_FROM_ELSEWHERE);
 	fputs("\t}\n", w->f);
 }
 
@@ -392,7 +407,7 @@ static void print_prerouting(const struct firewall_writer *w)
 	fputs("\t\tct direction reply accept\n", w->f);
 	print_link_local(w);
 	fprintf(w->f, "\t\tjump %s\n", exempt_name(FIREWALL_FROM_ELSEWHERE));
-	print_intercepts(w, LISTENER_TPROXY, FIREWALL_FROM_ELSEWHERE);
+	print_intercepts(w, false, FIREWALL_FROM_ELSEWHERE);
 	fputs("\t}\n", w->f);
 }
 
@@ -419,7 +434,7 @@ static void print_output(const struct firewall_writer *w)
 	      w->f);
 	print_link_local(w);
 	fprintf(w->f, "\t\tjump %s\n", exempt_name(FIREWALL_FROM_HERE));
-	print_intercepts(w, LISTENER_TPROXY, FIREWALL_FROM_HERE);
+	print_intercepts(w, false, FIREWALL_FROM_HERE);
 	fputs("\t}\n", w->f);
 }
 
@@ -432,7 +447,7 @@ static void print_nat_chain(const struct firewall_writer *w, const char *hook, u
 	print_own(w);
 	print_link_local(w);
 	fprintf(w->f, "\t\tjump %s\n", exempt_name(all));
-	print_intercepts(w, LISTENER_REDIRECT, all);
+	print_intercepts(w, true, all);
 	fputs("\t}\n", w->f);
 }
 
@@ -462,18 +477,17 @@ static void print_table(const struct firewall_writer *w)
 		if (c->listeners[i].mode == LISTENER_TPROXY &&
 		    firewall_rules_bring(c, i, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE))
 			print_listener(w, &c->listeners[i]);
-	if (intercepts(c, LISTENER_TPROXY, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE) ||
-	    keeps_sources(c))
+	if (intercepts(c, false, FIREWALL_FROM_ELSEWHERE | FIREWALL_FROM_HERE) || keeps_sources(c))
 		print_prerouting(w);
 	if (firewall_rules_held_mark(c, c->n_listeners) > firewall_rules_held_mark(c, 0))
 		print_hold(w);
-	if (intercepts(c, LISTENER_TPROXY, FIREWALL_FROM_HERE)) {
+	if (intercepts(c, false, FIREWALL_FROM_HERE)) {
 		print_output(w);
 		print_comes_in_again(w);
 	}
-	if (intercepts(c, LISTENER_REDIRECT, FIREWALL_FROM_ELSEWHERE))
+	if (intercepts(c, true, FIREWALL_FROM_ELSEWHERE))
 		print_nat_chain(w, "prerouting", FIREWALL_FROM_ELSEWHERE);
-	if (intercepts(c, LISTENER_REDIRECT, FIREWALL_FROM_HERE))
+	if (intercepts(c, true, FIREWALL_FROM_HERE))
 		print_nat_chain(w, "output", FIREWALL_FROM_HERE);
 	fputs("}\n", w->f);
 }

@@ -266,6 +266,44 @@ def test_when_down(patient):
     assert patient.findings() == []
 
 
+LAN = "{ name: lan, match: { source: 10.0.0.0/8 }, action: accept }"
+STRANGERS = "{ name: strangers, not: { source: 10.0.0.0/8 }, action: reject }"
+ALL = "{ name: all, action: accept }"
+
+
+@pytest.mark.parametrize("address, rules_, status", [
+    ("0.0.0.0:1080", [ALL], "warn"), ("[::]:1080", [ALL], "warn"),
+    ("0.0.0.0:1080", [LAN, ALL], "warn"), ("10.0.0.1:1080", [ALL], "ok"),
+    ("127.0.0.1:1080", [ALL], "ok"), ("0.0.0.0:1080", [LAN], "ok"),
+    ("0.0.0.0:1080", [STRANGERS, ALL], "ok"),
+    ("0.0.0.0:1080", ["{ name: web, match: { port: 80 }, action: deny }", ALL], "warn"),
+    ("0.0.0.0:1080", ["{ name: other, match: { listener: quiet }, action: accept }"], "ok")])
+@pytest.mark.parametrize("mode", ["socks", "http", "mixed"])
+def test_open_proxy(patient, mode, address, rules_, status):
+    """Whoever reaches the port may use it, and nobody is asked who he is."""
+    patient.configure(f"""
+listeners:
+  - {{ name: any, mode: {mode}, address: "{address}" }}
+  - {{ name: quiet, mode: {mode}, address: "127.0.0.1:7" }}
+rules: [ {', '.join(rules_)} ]
+""")
+    found = {f["subject"]: f for f in patient.findings("--all") if f["check"] == "open-proxy"}
+    subject = f"any {address}" if status == "warn" else "any"
+    assert found[subject]["status"] == status and found["quiet"]["status"] == "ok"
+    assert ("`users` for the listener" in found[subject]["cure"]) == (status == "warn")
+
+
+def test_open_proxy_is_cured_by_users(patient, tmp_path):
+    (tmp_path / "some.users").write_text("")
+    patient.configure(f"""
+listeners: [ {{ name: any, mode: socks, address: "0.0.0.0:1080", users: some }} ]
+users: {{ some: {{ file: "{tmp_path}/some.users" }} }}
+rules: [ {ALL} ]
+""")
+    assert patient.finding("open-proxy", "any")["status"] == "ok"
+
+
+
 @pytest.fixture
 def bare(tmp_path):
     """The same without any rules, prepared for the rules of others."""

@@ -126,6 +126,45 @@ def test_guard_of_the_killed_leaves_the_next_alone(host):
     assert host.clean()
 
 
+@pytest.mark.parametrize("table", ["limpid", "other"])
+def test_rules_of_another_that_runs_stay(host, table):
+    """Neither a second limpid nor `up` takes the rules of the first away; once it has ended, or
+    was killed, they may."""
+    first = host.serve_with_rules(config())
+    second = config(f"  table: {table}\n").replace("50080", "50090")
+    before = snapshot(host.ns)
+    for said in (said_before_it_failed(host, second), host.firewall("up", second, status=1)):
+        assert "another limpid that runs has its rules here (table inet limpid)" in said
+        assert snapshot(host.ns) == before
+    listener = host.lab.listen(4, SERVER[4], 80)
+    pair(host, listener)
+    host.lab.close_sockets()
+    guard = host.guard_of(first)
+    os.kill(guard, signal.SIGKILL)
+    first.kill()
+    again = host.serve_with_rules(second)
+    eventually(lambda: f"table inet {table}" in snapshot(host.ns)["nft"], "rules of the second")
+    assert snapshot(host.ns)["nft"].count("table inet") == 1
+    again.stop()
+    host.firewall("up", config())
+    host.firewall("down", config())
+    assert host.clean()
+
+
+def test_down_takes_back_what_is_in_use(host):
+    """For people who must have their host back; then others may come, and the first leaves them
+    alone."""
+    first = host.serve_with_rules(config())
+    host.firewall("down", config())
+    assert host.clean()
+    second = config("  table: other\n").replace("50080", "50090")
+    host.firewall("up", second)
+    first.stop()
+    assert "table inet other" in snapshot(host.ns)["nft"]
+    host.firewall("down", second)
+    assert host.clean()
+
+
 def test_signals_for_everybody_do_not_end_the_guard(host):
     limpid = host.serve_with_rules(config())
     guard = host.guard_of(limpid)

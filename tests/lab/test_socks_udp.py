@@ -170,14 +170,20 @@ def test_stranger_with_another_address(socks):
 
 
 def test_stranger_with_another_port(socks):
-    """The first that sends is the client; who comes later is not."""
+    """The first that sends is the client; who comes later is not, and is not even refused: that
+    would have a record, and take the place of a client that was silent for a while."""
     socks.start()
     server, a = server_of(socks), Association(socks)
     a.asks(server)
     other = socks.lab.udp(socks.lab.client, 4, CLIENT["routed"][4])
+    assert other.getsockname()[0] == a.udp.getsockname()[0] != other.getsockname()[1]
     a.send(b"stranger", SERVER[4], 7000, udp=other)
     a.asks(server)
     assert sock.silent(server) and sock.silent(other)
+    a.tcp.close()
+    udp_record(socks, src_port=a.udp.getsockname()[1])
+    seen = {r["src_port"] for r in socks.limpid.records.poll() if r.get("proto") == "UDP"}
+    assert seen == {a.udp.getsockname()[1]}
 
 
 def test_announced_port(socks):

@@ -20,6 +20,7 @@
 #define TPROXY "{ name: a, mode: tproxy, address: ['127.0.0.1:50080', '[::1]:50081'] }"
 #define UDP "{ name: u, mode: tproxy, address: '0.0.0.0:50090', network: [tcp, udp] }"
 #define REDIRECT "{ name: r, mode: redirect, address: ['0.0.0.0:51080', '[fd00::1]:51080'] }"
+#define DNS "{ name: d, mode: dns, address: '0.0.0.0:51053' }"
 #define FIXED "{ name: f, mode: fixed, address: '127.0.0.1:1', to: '192.0.2.1:2' }"
 #define ONLY(listener) "listeners: [" listener "]\n"
 #define WITH(listener, firewall) ONLY(listener) "firewall: { " firewall " }\n"
@@ -92,6 +93,18 @@ static const struct {
 	    "meta l4proto udp socket transparent 1" },
 	  "tproxy ip6" },
 	{ WITH(TPROXY, "when-down: pass"), { "tproxy ip6" }, "drop" },
+	{ ONLY(DNS), { "# was '7,9-10'", "table inet limpid {" }, "51053\n" },
+	{ WITH(DNS ", " UDP,
+	       "intercept: [ { listener: d }, { listener: u, traffic: local, port: 5 }, "
+	       "{ listener: d, port: 54, network: tcp } ]"),
+	  { "meta nfproto ipv4 meta l4proto { tcp, udp } th dport { 53 } fib daddr type unicast "
+	    "accept",
+	    "th dport { 5 } fib daddr type unicast ct mark set",
+	    "th dport { 53 } fib daddr type unicast redirect to :51053",
+	    "th dport { 5 } fib daddr type unicast accept\n"
+	    "\t\tmeta nfproto ipv4 meta l4proto tcp th dport { 54 } fib daddr type unicast "
+	    "redirect to :51053" },
+	  "dport { 54 } fib daddr type unicast accept" },
 	{ WITH(TPROXY, "table: mine, priority: '-50', mark: 0x100, divert-mark: 0x200, mask: 0xf00,"
 		       "route-table: 5, rule-priority: 9"),
 	  { "ip -4 rule add pref 9 iif lo fwmark 0x200/0xf00 goto 11",

@@ -17,6 +17,7 @@
  * struct examination - what a check sees
  * @config:	NULL: none was given
  * @path:	of the configuration
+ * @explicit:	some listener is addressed by clients that know their proxy
  * @honest:	some listener accepts a client once its server has answered
  * @routed:	a tproxy listener takes traffic from elsewhere
  * @from_here:	a listener takes traffic of this host
@@ -29,7 +30,7 @@ struct examination {
 	const struct config *config;
 	const char *path;
 	struct chains *chains;
-	bool tproxy, redirect, honest, keeps, routed, from_here;
+	bool tproxy, redirect, explicit, honest, keeps, routed, from_here;
 	uint32_t families;
 	const char *check;
 	struct findings *findings;
@@ -76,6 +77,9 @@ void check_capabilities(struct examination *e);
 void check_descriptors(struct examination *e);
 void check_pipes(struct examination *e);
 void check_ports(struct examination *e);
+
+/* who may use it (access.c) */
+void check_open_proxy(struct examination *e);
 
 /* what becomes of marked packets (routes.c) */
 void check_policy_routing(struct examination *e);

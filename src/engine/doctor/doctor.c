@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "codec/json.h"
 #include "engine/doctor/checks.h"
+#include "engine/firewall_rules.h"
 
 static bool serves(const struct examination *e)
 {
@@ -33,6 +34,11 @@ static bool takes_tproxy(const struct examination *e)
 static bool intercepts(const struct examination *e)
 {
 	return e->tproxy || e->redirect;
+}
+
+static bool is_addressed(const struct examination *e)
+{
+	return e->explicit;
 }
 
 static bool is_honest(const struct examination *e)
@@ -79,6 +85,7 @@ static const struct check {
 	{ "descriptors", always, check_descriptors },
 	{ "pipes", always, check_pipes },
 	{ "ports", serves, check_ports },
+	{ "open-proxy", is_addressed, check_open_proxy },
 	{ "conntrack", always, check_conntrack },
 	{ "ipv6", serves, check_ipv6 },
 	{ "forwarding", takes_routed, check_forwarding },
@@ -243,8 +250,9 @@ static void look_at_config(struct examination *e)
 
 		e->honest |= l->honest;
 		e->tproxy |= l->mode == LISTENER_TPROXY;
-		e->redirect |= l->mode == LISTENER_REDIRECT;
-		if (!listener_mode_intercepts(l->mode))
+		e->redirect |= listener_mode_is_translated(l->mode);
+		e->explicit |= listener_mode_is_explicit(l->mode);
+		if (!listener_mode_intercepts(l->mode) && !firewall_rules_bring(c, i, ~0u))
 			continue;
 		for (size_t k = 0; k < l->n_addresses; k++)
 			e->families |= l->addresses[k].family == 6 ? FAMILY_V6 : FAMILY_V4;

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "engine/doctor/checks.h"
 #include "engine/doctor/cure.h"
+#include "engine/firewall_rules.h"
 
 static uint32_t family_of(const struct addr *a)
 {
@@ -15,7 +16,7 @@ static uint32_t family_of(const struct addr *a)
 bool rule_is_for(const struct fw_rule *r, const struct listener_config *l, const struct addr *a)
 {
 	bool fits = l->mode == LISTENER_TPROXY ? r->target == TARGET_TPROXY
-		    : l->mode == LISTENER_REDIRECT
+		    : listener_mode_is_translated(l->mode)
 			    ? r->target == TARGET_REDIRECT || r->target == TARGET_DNAT
 			    : false;
 
@@ -70,9 +71,10 @@ static void note_unreached(struct examination *e, const char *subject, const str
 	     chain_text(r->chain, text), a->port);
 }
 
-static void examine_address(struct examination *e, const struct listener_config *l,
-			    const struct addr *a, enum network network)
+static void examine_address(struct examination *e, size_t index, const struct addr *a,
+			    enum network network)
 {
+	const struct listener_config *l = &e->config->listeners[index];
 	const struct fw_rule *unreached = NULL, *found = NULL;
 	char subject[ADDR_TEXT_MAX + 80], addr[ADDR_TEXT_MAX], cure[512], text[CHAIN_TEXT_MAX];
 
@@ -97,7 +99,8 @@ static void examine_address(struct examination *e, const struct listener_config 
 	else if (found)
 		note(e, FINDING_OK, subject, "", "gets connections from %s",
 		     chain_text(found->chain, text));
-	else
+	else if (l->mode != LISTENER_DNS ||
+		 firewall_rules_bring(e->config, index, ~0u)) /* else it may well be addressed */
 		note(e, FINDING_WARN, subject, cure,
 		     "no rule sends connections here (serve --firewall sets its own)");
 }
@@ -109,11 +112,13 @@ void check_rules(struct examination *e)
 	for (size_t i = 0; i < e->config->n_listeners; i++) {
 		const struct listener_config *l = &e->config->listeners[i];
 
-		for (size_t k = 0; listener_mode_intercepts(l->mode) && k < l->n_addresses; k++) {
+		if (!listener_mode_intercepts(l->mode) && l->mode != LISTENER_DNS)
+			continue;
+		for (size_t k = 0; k < l->n_addresses; k++) {
 			if (l->networks & 1u << NETWORK_TCP)
-				examine_address(e, l, &l->addresses[k], NETWORK_TCP);
+				examine_address(e, i, &l->addresses[k], NETWORK_TCP);
 			if (l->networks & 1u << NETWORK_UDP)
-				examine_address(e, l, &l->addresses[k], NETWORK_UDP);
+				examine_address(e, i, &l->addresses[k], NETWORK_UDP);
 		}
 	}
 }
