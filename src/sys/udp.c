@@ -84,6 +84,13 @@ static int set_fragment(int fd, uint8_t family, bool may)
 				     may ? IPV6_PMTUDISC_WANT : IPV6_PMTUDISC_DO);
 }
 
+/* Beyond what the host allows everybody, where we may. */
+static void set_queue(int fd, int bytes)
+{
+	if (set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes) < 0)
+		set_int(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+}
+
 static int bind_to(int fd, const struct addr *a)
 {
 	union sockaddr_any s;
@@ -96,8 +103,7 @@ int udp_adopt_listener(int fd, uint8_t family)
 {
 	int r;
 
-	if (set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, LISTEN_QUEUE_BYTES) < 0)
-		set_int(fd, SOL_SOCKET, SO_RCVBUF, LISTEN_QUEUE_BYTES);
+	set_queue(fd, LISTEN_QUEUE_BYTES);
 	r = family == 4 ? set_int(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
 			: set_int(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1);
 	set_int(fd, IPPROTO_UDP, UDP_GRO, 1); /* where the kernel can */
@@ -129,7 +135,7 @@ int udp_relay(const struct addr *a, uint32_t mark)
 
 	if (fd < 0)
 		return fd;
-	set_int(fd, SOL_SOCKET, SO_RCVBUF, RELAY_QUEUE_BYTES);
+	set_queue(fd, RELAY_QUEUE_BYTES);
 	if (mark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
 	if (!r || r == -EPERM)
