@@ -157,6 +157,7 @@ int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint
 		r = set_receive_tos(fd, family);
 	if (!r)
 		r = set_fragment(fd, family, false);
+	set_queue(fd, RELAY_QUEUE_BYTES);
 	set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
 	if (!r && mark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
