@@ -17,6 +17,8 @@
 
 #define PROXY_V1_MAX_BYTES 107
 #define PROXY_V2_FIXED_BYTES 16
+/* So much of a header is nothing else. */
+#define PROXY_HEADER_SURE_BYTES 6
 #define PROXY_UNIQUE_ID_MAX_BYTES 128
 #define PROXY_AUTHORITY_MAX_BYTES 255
 /* Room for proxy_header_write(): IPv6, and the longest name. */

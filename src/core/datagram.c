@@ -37,7 +37,6 @@
 #define REFUSALS_PER_SECOND 100
 #define DNS_PORT 53
 #define QUIC_PORT 443
-#define LINK_MTU 1500
 
 static uint64_t wall_clock_ms(void)
 {
@@ -57,20 +56,21 @@ void datagram_tell_client(struct datagram_port *p, const struct udp_icmp *icmp)
 		p->stats.icmp_sent++;
 }
 
-static void refuse_packet(struct datagram_port *p, const struct udp_packet *packet,
+void datagram_tell_sender(struct datagram_port *p, const struct udp_packet *packet,
 			  enum udp_fault fault)
 {
+	const struct udp_outer *outer = packet->outer;
 	struct udp_icmp icmp = { .fault = fault,
-				 .client = packet->from,
+				 .client = outer ? outer->from : packet->from,
 				 .target = packet->to,
 				 .payload = packet->payload };
 
+	if (outer)
+		icmp.payload = span_of(outer->head.data, outer->head.len + packet->payload.len);
 	datagram_tell_client(p, &icmp);
 }
 
-/* A datagram that gets no entry: its sender is told, its owner too, within reason. */
-static void refuse_without_entry(struct datagram_port *p, const struct udp_packet *packet,
-				 enum why why)
+void datagram_refuse(struct datagram_port *p, const struct udp_packet *packet, enum why why)
 {
 	struct datagram_report report = {
 		.client = packet->from,
@@ -83,7 +83,7 @@ static void refuse_without_entry(struct datagram_port *p, const struct udp_packe
 
 	p->stats.refused++;
 	if (packet->to.family)
-		refuse_packet(p, packet, UDP_FAULT_PORT);
+		datagram_tell_sender(p, packet, UDP_FAULT_PORT);
 	if (loop_now_ms(p->loop) - p->refusals_since_ms >= 1000) {
 		p->refusals_since_ms = loop_now_ms(p->loop);
 		p->refusals = 0;
@@ -142,6 +142,7 @@ static void entry_end(struct datagram_port *p, struct datagram_entry *e, enum wh
 	e->report.end_ms = e->report.start_ms + (e->last_ms - e->start_loop_ms);
 	timer_cancel(&p->loop->timers, &e->timer);
 	datagram_between_close(p, e);
+	datagram_upstream_disown(p, e);
 	p->config.ops->ended(p->config.owner, &e->report);
 	datagram_entry_free(&p->table, e);
 	p->stats.entries--;
@@ -175,12 +176,15 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 		.target = first->to,
 	};
 	struct decision d = { 0 };
-	int r = 0;
+	int r = datagram_header_note(first, &facts);
 
-	p->config.ops->decide(p->config.owner, &facts, udp_packet_segment(first, 0).payload, &d);
+	if (!r)
+		p->config.ops->decide(p->config.owner, &facts, udp_packet_segment(first, 0).payload,
+				      &d);
 	e->report.protocol = facts.protocol;
 	e->report.host = TAKE_PTR(facts.host);
 	e->report.learnt_name = TAKE_PTR(facts.learnt_name);
+	e->report.proxy = TAKE_PTR(facts.proxy);
 	facts_done(&facts);
 	e->report.rule = d.rule;
 	e->report.verdict = d.final ? d.verdict : VERDICT_DENY;
@@ -192,11 +196,7 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 		e->report.why = WHY_REJECTED;
 		return;
 	case VERDICT_ACCEPT:
-		if (d.plan.via) /* proxies are for connections; past them it must not go */
-			r = -EOPNOTSUPP;
-		else
-			r = datagram_upstream_get(p, e->session, e->report.target.family, &d.plan,
-						  &e->report.source, &e->upstream);
+		r = datagram_upstream_get(p, e, &d.plan);
 		break;
 	}
 	if (r == -EOPNOTSUPP) {
@@ -230,16 +230,17 @@ static void make_room(struct datagram_port *p, const struct addr *client)
 	}
 }
 
-static int session_get(struct datagram_port *p, const struct addr *client,
+static int session_get(struct datagram_port *p, const struct udp_packet *packet,
 		       struct datagram_session **ret)
 {
+	const struct addr *client = &packet->from;
 	int r;
 
-	*ret = datagram_session_find(&p->table, client);
+	*ret = datagram_session_find(&p->table, client, packet->outer);
 	if (*ret)
 		return 0;
 	make_room(p, client);
-	r = datagram_session_new(&p->table, client, ret);
+	r = datagram_session_new(&p->table, client, packet->outer, ret);
 	if (r < 0)
 		return r;
 	(*ret)->port = p;
@@ -253,7 +254,7 @@ static struct datagram_entry *entry_get(struct datagram_port *p, const struct ud
 {
 	struct datagram_session *s;
 	struct datagram_entry *e;
-	int r = session_get(p, &packet->from, &s);
+	int r = session_get(p, packet, &s);
 
 	if (!r) {
 		e = datagram_entry_find(&p->table, s, &packet->to);
@@ -264,7 +265,7 @@ static struct datagram_entry *entry_get(struct datagram_port *p, const struct ud
 			session_drop_if_empty(p, s);
 	}
 	if (r < 0) {
-		refuse_without_entry(p, packet, WHY_LIMIT);
+		datagram_refuse(p, packet, WHY_LIMIT);
 		return NULL;
 	}
 	p->stats.entries++;
@@ -276,7 +277,7 @@ static struct datagram_entry *entry_get(struct datagram_port *p, const struct ud
 	if (e->report.verdict == VERDICT_ACCEPT && !e->upstream) {
 		e->report.up.dropped++;
 		p->stats.up_dropped++;
-		refuse_packet(p, packet, UDP_FAULT_PORT);
+		datagram_tell_sender(p, packet, UDP_FAULT_PORT);
 		entry_end(p, e, e->report.why); /* the next datagram may have more luck */
 		return NULL;
 	}
@@ -300,11 +301,11 @@ static struct datagram_entry *route_packet(struct datagram_port *p, const struct
 	struct datagram_entry *e;
 
 	if (!packet->to.family) {
-		refuse_without_entry(p, packet, WHY_NO_TARGET);
+		datagram_refuse(p, packet, WHY_NO_TARGET);
 		return NULL;
 	}
 	if (is_loop(p, &packet->to)) {
-		refuse_without_entry(p, packet, WHY_LOOP);
+		datagram_refuse(p, packet, WHY_LOOP);
 		return NULL;
 	}
 	e = entry_get(p, packet);
@@ -317,100 +318,8 @@ static struct datagram_entry *route_packet(struct datagram_port *p, const struct
 	e->report.up.datagrams += udp_packet_count(packet);
 	e->report.up.bytes += packet->payload.len;
 	if (e->report.verdict == VERDICT_REJECT)
-		refuse_packet(p, packet, UDP_FAULT_PORT);
+		datagram_tell_sender(p, packet, UDP_FAULT_PORT);
 	return NULL;
-}
-
-/*
- * A datagram larger than the way to the server.  Whether its sender allowed fragments cannot be
- * seen; one that fits the usual link did not need them, so it is told what would fit, as a
- * router does.  In either case the datagram arrives.
- */
-static int send_too_big(struct datagram_port *p, struct datagram_upstream *u,
-			const struct udp_packet *packet)
-{
-	size_t headers = packet->to.family == 4 ? 20 + 8 : 40 + 8;
-	struct udp_error error;
-
-	while (!udp_recv_error(u->fd, p->batch, &error)) {
-		if (!error.router.family) { /* IPv4 names no port here (ip_local_error()) */
-			error.target = packet->to;
-			if (packet->payload.len + headers > LINK_MTU)
-				continue;
-		}
-		datagram_upstream_relay_error(p, u, &error);
-	}
-	return udp_send_fragmented(u->fd, packet);
-}
-
-/* A datagram that the kernel would not send. */
-static void drop_up(struct datagram_port *p, struct datagram_entry *e,
-		    const struct udp_packet *packet, int error)
-{
-	enum udp_fault fault = udp_fault_of_errno(error);
-
-	e->report.up.dropped++;
-	p->stats.up_dropped++;
-	if (fault == UDP_FAULT_OTHER || fault == UDP_FAULT_TOO_BIG)
-		return;
-	refuse_packet(p, packet, fault);
-	datagram_entry_expect(
-		p, e, fault == UDP_FAULT_PORT ? WHY_SERVER_REFUSED : WHY_SERVER_UNREACHABLE);
-}
-
-/* Send what goes through one upstream socket.  A send may report an ICMP error that an earlier
- * datagram has caused, so each is tried twice. */
-static void send_up(struct datagram_port *p, struct datagram_upstream *u,
-		    const struct udp_packet **list, struct datagram_entry **entries,
-		    unsigned int n);
-
-/* A train that the way to the server does not take as one. */
-static void send_apart(struct datagram_port *p, struct datagram_upstream *u,
-		       const struct udp_packet *train, struct datagram_entry *e)
-{
-	for (size_t i = 0; i < udp_packet_count(train); i++) {
-		struct udp_packet one = udp_packet_segment(train, i);
-		const struct udp_packet *list = &one;
-
-		send_up(p, u, &list, &e, 1);
-	}
-}
-
-static void send_up(struct datagram_port *p, struct datagram_upstream *u,
-		    const struct udp_packet **list, struct datagram_entry **entries, unsigned int n)
-{
-	bool retried = false;
-
-	for (unsigned int i = 0; i < n;) {
-		int sent = udp_send_batch(u->fd, list + i, n - i);
-
-		if (sent < 0 && sent != -EMSGSIZE && !retried) {
-			datagram_upstream_relay_errors(p, u);
-			retried = true;
-			continue;
-		}
-		retried = false;
-		if (sent < 0 && list[i]->segment_bytes) {
-			send_apart(p, u, list[i], entries[i]);
-			i++;
-			continue;
-		}
-		if (sent == -EMSGSIZE) {
-			sent = send_too_big(p, u, list[i]);
-			sent = sent < 0 ? sent : 1;
-		}
-		if (sent < 0) {
-			drop_up(p, entries[i], list[i], -sent);
-			i++;
-			continue;
-		}
-		for (; sent; sent--, i++) {
-			entries[i]->report.up.datagrams += udp_packet_count(list[i]);
-			entries[i]->report.up.bytes += list[i]->payload.len;
-			if (entries[i]->report.why == WHY_FINISHED)
-				datagram_entry_expect(p, entries[i], WHY_IDLE);
-		}
-	}
 }
 
 void datagram_pass_up(struct datagram_port *p, const struct udp_packet *packets, unsigned int n)
@@ -427,25 +336,35 @@ void datagram_pass_up(struct datagram_port *p, const struct udp_packet *packets,
 
 		if (!u)
 			continue;
+		if (route[i]->tells) {
+			datagram_send_told(p, &packets[i], route[i]);
+			continue;
+		}
 		for (unsigned int k = i; k < n; k++) {
-			if (!route[k] || route[k]->upstream != u)
+			if (!route[k] || route[k]->upstream != u || route[k]->tells)
 				continue;
 			list[n_list] = &packets[k];
 			entries[n_list++] = route[k];
 			route[k] = NULL;
 		}
-		send_up(p, u, list, entries, n_list);
+		datagram_send_up(p, u, list, entries, n_list);
 	}
 }
 
-/* What the front takes of what has come; the rest is dealt with. */
-static unsigned int front_take(struct datagram_port *p, struct udp_packet *packets, unsigned int n)
+/* What of all that has come is to be passed on; the rest is dealt with. */
+static unsigned int take(struct datagram_port *p, struct udp_packet *packets,
+			 struct udp_outer *outers, unsigned int n)
 {
+	const struct datagram_front *front = p->config.front;
 	unsigned int taken = 0;
 
-	for (unsigned int i = 0; i < n; i++)
-		if (p->config.front->take(p->config.owner, &packets[i]))
-			packets[taken++] = packets[i];
+	for (unsigned int i = 0; i < n; i++) {
+		if (p->config.header && !datagram_header_take(p, &packets[i], &outers[i]))
+			continue;
+		if (front && front->take && !front->take(p->config.owner, &packets[i]))
+			continue;
+		packets[taken++] = packets[i];
+	}
 	return taken;
 }
 
@@ -458,6 +377,7 @@ static void arrival_on_ready(struct watch *w, uint32_t ready)
 {
 	struct datagram_arrival *a = container_of(w, struct datagram_arrival, watch);
 	struct udp_packet packets[UDP_BATCH];
+	struct udp_outer outers[UDP_BATCH];
 
 	if (ready & READY_ERR)
 		sock_take_error(a->fd);
@@ -465,8 +385,8 @@ static void arrival_on_ready(struct watch *w, uint32_t ready)
 		int n = udp_recv_batch(a->fd, a->port->batch, packets);
 		unsigned int taken = n > 0 ? (unsigned int)n : 0;
 
-		if (a->port->config.front)
-			taken = front_take(a->port, packets, taken);
+		if (a->port->config.front || a->port->config.header)
+			taken = take(a->port, packets, outers, taken);
 		if (taken)
 			datagram_pass_up(a->port, packets, taken);
 		if (n < UDP_BATCH)

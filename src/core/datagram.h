@@ -29,6 +29,8 @@ struct datagram_counters {
  * @listener:	its name
  * @rule:	that decided, NULL: none
  * @protocol, @host, @learnt_name: as the owner's decide() found them
+ * @proxy:	what the first datagram's header of the PROXY protocol has said; NULL: it had none
+ * @via:	who was sent its datagrams instead of the server; NULL: nobody
  * @source:	which address the server saw
  * @up:		client to server; of a denied or rejected entry: what was not passed on
  * @start_ms:	first datagram, milliseconds since 1970
@@ -40,6 +42,8 @@ struct datagram_report {
 	const struct rule *rule;
 	enum protocol protocol;
 	char *host, *learnt_name;
+	struct proxy_facts *proxy;
+	const struct via *via;
 	enum verdict verdict;
 	enum source source;
 	enum why why;
@@ -62,15 +66,16 @@ struct datagram_ops {
 	void (*ended)(void *owner, const struct datagram_report *report);
 };
 
+struct proxy_header_conf;
 struct udp_batch;
 struct udp_packet;
 
 /**
  * struct datagram_front - how a port meets clients who address it, instead of being intercepted
  * @take:	a datagram from a client: sets its @to, and its @payload to what is to go there; may
- *		change its @from.  False: it is not to be passed on (now)
+ *		change its @from.  False: it is not to be passed on (now).  NULL: all are, unchanged
  * @head:	what stands in front of a reply from @from; at most DATAGRAM_HEAD_CAP bytes.
- *		Return: its bytes
+ *		Return: its bytes.  NULL: nothing does
  *
  * Replies leave through the socket on which the client's datagrams arrive; of errors it hears
  * nothing.
@@ -90,6 +95,10 @@ struct datagram_front {
  * @inside:	the clients live in another network namespace, in which no socket can be made
  * @mark:	SO_MARK of sockets towards servers, 0: none
  * @front:	NULL: clients are intercepted
+ * @header:	datagrams begin, or may, with a header of the PROXY protocol.  NULL: they do not.
+ *		Its listening sockets must give no trains (udp_apart())
+ * @to:		where datagrams go whose header should name a destination and does not; .family 0:
+ *		nowhere
  * @batch:	the thread's; NULL: the port has one of its own
  *
  * -1 where there is no such descriptor; a listening one needs both of its raw ones, unless there
@@ -103,6 +112,8 @@ struct datagram_config {
 	bool inside;
 	uint32_t mark;
 	const struct datagram_front *front;
+	const struct proxy_header_conf *header;
+	struct addr to;
 	struct udp_batch *batch;
 	struct datagram_limits {
 		uint32_t sessions;	      /* in total: 16384 */

@@ -91,7 +91,8 @@ static int between_open(struct datagram_port *p, struct datagram_entry *e)
 bool datagram_between_use(struct datagram_port *p, struct datagram_entry *e,
 			  const struct udp_packet *packet)
 {
-	if (p->config.front || !addr_eq(&packet->from, &e->report.target))
+	/* what comes through it is not looked at for a header */
+	if (p->config.front || p->config.header || !addr_eq(&packet->from, &e->report.target))
 		return false;
 	if (e->between)
 		return true;

@@ -6,7 +6,8 @@
 #include "sys/udp.h"
 #include "sys/udp_raw.h"
 
-/* What datagram.c (clients, entries) and datagram_upstream.c (servers) share. */
+/* What datagram.c (clients, entries), datagram_send.c and datagram_upstream.c (servers), and
+ * datagram_header.c share. */
 
 /* One family's listening socket. */
 struct datagram_arrival {
@@ -33,6 +34,34 @@ static inline unsigned int datagram_family_index(const struct addr *a)
 	return a->family == 6;
 }
 
+/* A datagram that gets no entry: its sender is told, its owner too, within reason. */
+void datagram_refuse(struct datagram_port *p, const struct udp_packet *packet, enum why why);
+
+/* What stands in front of @packet is taken off, into @outer.  False: it is refused, and said so. */
+bool datagram_header_take(struct datagram_port *p, struct udp_packet *packet,
+			  struct udp_outer *outer);
+
+/* What the header in which @packet came says goes into @facts.  Return: 0 or -ENOMEM. */
+int datagram_header_note(const struct udp_packet *packet, struct facts *facts);
+
+/* The header in front of what @e sends, if it tells: PROXY_HEADER_WRITE_CAP bytes of room.
+ * Return: its bytes. */
+size_t datagram_header_write(const struct datagram_entry *e, uint8_t *out);
+
+/* Send an ICMP error about @packet, which is not passed on. */
+void datagram_tell_sender(struct datagram_port *p, const struct udp_packet *packet,
+			  enum udp_fault fault);
+
+/* Send what goes through one upstream socket, @entries beside @list.  A send may report an ICMP
+ * error that an earlier datagram has caused, so each is tried twice. */
+void datagram_send_up(struct datagram_port *p, struct datagram_upstream *u,
+		      const struct udp_packet **list, struct datagram_entry **entries,
+		      unsigned int n);
+
+/* The server, or who is between, is told with each datagram for whom it is. */
+void datagram_send_told(struct datagram_port *p, const struct udp_packet *packet,
+			struct datagram_entry *e);
+
 /* Send an ICMP error to a client, and count it. */
 void datagram_tell_client(struct datagram_port *p, const struct udp_icmp *icmp);
 
@@ -40,15 +69,17 @@ void datagram_tell_client(struct datagram_port *p, const struct udp_icmp *icmp);
 void datagram_entry_expect(struct datagram_port *p, struct datagram_entry *e, enum why why);
 
 /**
- * datagram_upstream_get() - the socket that @plan asks for, or the next lesser one
- * @family:	of the server; of another than the client's only the host's own address can be had
- * @ret_source:	which it became
+ * datagram_upstream_get() - give @e the socket that @plan asks for, or the next lesser one
  *
- * Return: 0, or -errno: there is none, or none that a strict plan allows.
+ * Of another family than the client's only the host's own address can be had.
+ * Return: 0, or -errno: there is none, or none that a strict plan allows; -EOPNOTSUPP: the plan
+ * leads through a proxy, which is for connections, and past it it must not go.
  */
-int datagram_upstream_get(struct datagram_port *p, struct datagram_session *s,
-			  uint8_t family, const struct plan *plan, enum source *ret_source,
-			  struct datagram_upstream **ret);
+int datagram_upstream_get(struct datagram_port *p, struct datagram_entry *e,
+			  const struct plan *plan);
+
+/* Close what is @e's alone. */
+void datagram_upstream_disown(struct datagram_port *p, struct datagram_entry *e);
 
 /* Tell the client of @u about one error. */
 void datagram_upstream_relay_error(struct datagram_port *p, struct datagram_upstream *u,

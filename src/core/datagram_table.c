@@ -89,22 +89,36 @@ static void client_put(struct datagram_table *t, struct datagram_client *c)
 	free(c);
 }
 
-struct datagram_session *datagram_session_find(const struct datagram_table *t,
-					       const struct addr *client)
+static uint64_t session_hash(const struct datagram_table *t, const struct addr *client,
+			     const struct udp_outer *outer)
 {
-	uint64_t hash = map_hash_addr(&t->sessions, client, 0);
+	return map_hash_addr(&t->sessions, client,
+			     outer ? map_hash_addr(&t->sessions, &outer->from, 0) : 0);
+}
+
+static bool comes_in(const struct datagram_session *s, const struct udp_outer *outer)
+{
+	return outer ? addr_eq(&s->outer_from, &outer->from) && addr_eq(&s->outer_to, &outer->to)
+		     : !s->outer_from.family;
+}
+
+struct datagram_session *datagram_session_find(const struct datagram_table *t,
+					       const struct addr *client,
+					       const struct udp_outer *outer)
+{
+	uint64_t hash = session_hash(t, client, outer);
 
 	for (struct map_node *n = map_first(&t->sessions, hash); n; n = map_next(n)) {
 		struct datagram_session *s = map_entry(n, struct datagram_session, node);
 
-		if (addr_eq(&s->client, client))
+		if (addr_eq(&s->client, client) && comes_in(s, outer))
 			return s;
 	}
 	return NULL;
 }
 
 int datagram_session_new(struct datagram_table *t, const struct addr *client,
-			 struct datagram_session **ret)
+			 const struct udp_outer *outer, struct datagram_session **ret)
 {
 	struct datagram_client *c;
 	struct datagram_session *s;
@@ -116,7 +130,7 @@ int datagram_session_new(struct datagram_table *t, const struct addr *client,
 	if (r < 0)
 		return r;
 	s = NEW0(struct datagram_session);
-	r = s ? map_add(&t->sessions, &s->node, map_hash_addr(&t->sessions, client, 0)) : -ENOMEM;
+	r = s ? map_add(&t->sessions, &s->node, session_hash(t, client, outer)) : -ENOMEM;
 	if (r < 0) {
 		free(s);
 		client_put(t, c);
@@ -125,6 +139,10 @@ int datagram_session_new(struct datagram_table *t, const struct addr *client,
 	c->n_sessions++;
 	s->client_ip = c;
 	s->client = *client;
+	if (outer) {
+		s->outer_from = outer->from;
+		s->outer_to = outer->to;
+	}
 	list_add_tail(&t->by_use[false], &s->by_use);
 	list_add_tail(&c->by_use[false], &s->by_use_ip);
 	list_init(&s->entries);
@@ -256,6 +274,7 @@ void datagram_entry_free(struct datagram_table *t, struct datagram_entry *e)
 	map_del(&t->entries, &e->node);
 	list_del(&e->link);
 	e->session->n_entries--;
+	facts_done(&(struct facts){ .proxy = e->report.proxy });
 	free(e->report.host);
 	free(e->report.learnt_name);
 	free(e);

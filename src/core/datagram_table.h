@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "core/datagram.h"
+#include "sys/udp.h"
 
 /* Who is talking to whom; for datagram.c.  Nothing here knows sockets. */
 
@@ -15,11 +16,13 @@ struct datagram_client; /* how many sessions one ip has */
 
 /**
  * struct datagram_upstream - a session's socket towards servers, for one kind of source
+ * @entry:	it is this one's alone; NULL: the session's
  * @fd:		-1: not made yet
  */
 struct datagram_upstream {
 	struct watch watch;
 	struct datagram_session *session;
+	struct datagram_entry *entry;
 	int fd;
 };
 
@@ -30,6 +33,8 @@ struct datagram_upstream {
  * @used_ms:	when a datagram last passed, on the loop's clock
  * @answered:	it was a server's
  * @client_ip:	counts for the limit of one ip
+ * @outer_from, @outer_to: of its datagrams, where they only speak for @client; .family 0: they are
+ *		its own
  * @upstream:	by enum source, and one for servers of the other family; almost always only one is
  *		made
  */
@@ -41,6 +46,7 @@ struct datagram_session {
 	struct datagram_port *port;
 	struct datagram_client *client_ip;
 	struct addr client;
+	struct addr outer_from, outer_to;
 	struct list entries;
 	uint32_t n_entries;
 	struct datagram_upstream upstream[DATAGRAM_UPSTREAMS];
@@ -51,6 +57,7 @@ struct datagram_session {
  * @report:	what is told at its end; @report.why is what the end by idling would mean
  * @upstream:	NULL: denied or rejected
  * @between, @no_between: a socket for trains of replies; it could not be had
+ * @tells:	each datagram to the server has a header of the PROXY protocol in front
  * @start_loop_ms, @last_ms: first and last datagram, on the loop's clock
  */
 struct datagram_entry {
@@ -60,7 +67,7 @@ struct datagram_entry {
 	struct datagram_session *session;
 	struct datagram_upstream *upstream;
 	struct datagram_between *between;
-	bool no_between;
+	bool no_between, tells;
 	struct datagram_report report;
 	uint64_t start_loop_ms, last_ms;
 };
@@ -77,12 +84,20 @@ struct datagram_table {
 void datagram_table_init(struct datagram_table *t, const struct datagram_limits *limits);
 void datagram_table_done(struct datagram_table *t); /* it is empty */
 
+/* Who sends the datagrams of @s, and is sent its replies. */
+static inline const struct addr *datagram_session_peer(const struct datagram_session *s)
+{
+	return s->outer_from.family ? &s->outer_from : &s->client;
+}
+
+/* @outer: what they come in, NULL: nothing.  A client for whom several speak has several. */
 struct datagram_session *datagram_session_find(const struct datagram_table *t,
-					       const struct addr *client);
+					       const struct addr *client,
+					       const struct udp_outer *outer);
 
 /* Return: 0, -ENOSPC: a limit was reached, -ENOMEM. */
 int datagram_session_new(struct datagram_table *t, const struct addr *client,
-			 struct datagram_session **ret);
+			 const struct udp_outer *outer, struct datagram_session **ret);
 void datagram_session_free(struct datagram_table *t, struct datagram_session *s);
 
 /* A datagram has passed, a server's or the client's. */

@@ -2,9 +2,14 @@
 /* The side of the servers: sockets towards them, their replies, their ICMP errors.  The theory
  * stands in datagram.c. */
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "codec/proxy_header.h"
 #include "core/datagram_port.h"
+#include "core/via.h"
 #include "sys/sock.h"
 
 #define BATCHES_PER_EVENT 4
@@ -24,17 +29,22 @@ void datagram_upstream_relay_error(struct datagram_port *p, struct datagram_upst
 				   const struct udp_error *error)
 {
 	struct datagram_session *s = u->session;
-	struct datagram_entry *e = datagram_entry_find(&p->table, s, &error->target);
+	struct datagram_entry *e =
+		u->entry ? u->entry : datagram_entry_find(&p->table, s, &error->target);
 	struct udp_icmp icmp = { .fault = error->fault,
 				 .mtu_bytes = error->mtu_bytes,
-				 .client = s->client,
-				 .target = error->target,
-				 .payload = error->payload };
+				 .client = *datagram_session_peer(s) };
+	uint8_t head[PROXY_HEADER_WRITE_CAP];
+	size_t head_bytes;
 
 	if (!e || !e->upstream || error->fault == UDP_FAULT_OTHER)
 		return;
+	head_bytes = datagram_header_write(e, head);
+	icmp.target = e->report.target;
+	icmp.payload = span_skip(error->payload, head_bytes);
+	icmp.mtu_bytes -= icmp.mtu_bytes > head_bytes ? (uint32_t)head_bytes : 0;
 	/* Of its ports a host speaks itself; about the way to it, the router does. */
-	if (error->fault != UDP_FAULT_PORT && error->router.family == s->client.family &&
+	if (error->fault != UDP_FAULT_PORT && error->router.family == icmp.client.family &&
 	    !addr_is_loopback(&error->router))
 		icmp.router = error->router;
 	datagram_tell_client(p, &icmp);
@@ -75,11 +85,18 @@ static void drop_down(struct datagram_port *p, struct datagram_entry *e)
 static int front_reply(struct datagram_port *p, const struct datagram_session *s,
 		       const struct udp_packet *const *list, unsigned int n)
 {
-	int fd = p->config.listen_fd[datagram_family_index(&s->client)];
+	int fd = p->config.listen_fd[datagram_family_index(datagram_session_peer(s))];
 	uint8_t heads[UDP_BATCH][DATAGRAM_HEAD_CAP];
 	const struct udp_packet *out[UDP_BATCH];
 	struct udp_packet packets[UDP_BATCH];
+	int r;
 
+	if (!p->config.front->head) { /* it may listen on all addresses, and was sent to one */
+		packets[0] = *list[0];
+		packets[0].from = s->outer_to;
+		r = udp_answer(fd, &packets[0]);
+		return r < 0 ? r : 1;
+	}
 	for (unsigned int i = 0; i < n; i++) {
 		size_t bytes = p->config.front->head(p->config.owner, &list[i]->from, heads[i]);
 
@@ -94,7 +111,7 @@ static int front_reply(struct datagram_port *p, const struct datagram_session *s
 static void replies_send(struct datagram_port *p, const struct datagram_session *s,
 			 struct replies *r)
 {
-	int fd = p->config.reply_fd[datagram_family_index(&s->client)];
+	int fd = p->config.reply_fd[datagram_family_index(datagram_session_peer(s))];
 
 	for (unsigned int i = 0; i < r->n;) {
 		int sent = p->config.front ? front_reply(p, s, r->list + i, r->n - i)
@@ -166,21 +183,36 @@ static void replied(struct datagram_port *p, struct datagram_entry *e)
 	datagram_entry_expect(p, e, answered ? WHY_FINISHED : WHY_IDLE);
 }
 
+/* Whose reply it is; NULL: nobody's. */
+static struct datagram_entry *entry_of(struct datagram_port *p, const struct datagram_upstream *u,
+				       struct udp_packet *packet)
+{
+	struct datagram_entry *e = u->entry;
+
+	if (e) {
+		if (!addr_eq(&packet->from, &e->report.via->address))
+			return NULL;
+		packet->from = e->report.target;
+		return e;
+	}
+	e = datagram_entry_find(&p->table, u->session, &packet->from);
+	if (!e)
+		e = datagram_entry_find_ip(u->session, &packet->from);
+	return e && e->upstream && !e->upstream->entry ? e : NULL;
+}
+
 /* Replies go back to the client. */
-static void pass_down(struct datagram_port *p, struct datagram_session *s,
+static void pass_down(struct datagram_port *p, struct datagram_upstream *u,
 		      struct udp_packet *packets, unsigned int n)
 {
+	struct datagram_session *s = u->session;
 	struct datagram_entry *entries[UDP_BATCH];
 	struct replies r = { 0 };
 
 	for (unsigned int i = 0; i < n; i++) {
 		const struct addr *from = &packets[i].from;
-		struct datagram_entry *e = datagram_entry_find(&p->table, s, from);
+		struct datagram_entry *e = entry_of(p, u, &packets[i]);
 
-		if (!e)
-			e = datagram_entry_find_ip(s, from);
-		if (e && !e->upstream)
-			e = NULL;
 		entries[i] = e;
 		if (!e) {
 			p->stats.strays++;
@@ -189,7 +221,7 @@ static void pass_down(struct datagram_port *p, struct datagram_session *s,
 		if (from->port == DNS_PORT && addr_eq(from, &e->report.target) &&
 		    p->config.ops->replied)
 			p->config.ops->replied(p->config.owner, &s->client, packets[i].payload);
-		packets[i].to = s->client;
+		packets[i].to = *datagram_session_peer(s);
 		reply(p, s, &r, e, &packets[i]);
 	}
 	replies_send(p, s, &r);
@@ -210,7 +242,7 @@ static void upstream_on_ready(struct watch *w, uint32_t ready)
 		int n = udp_recv_batch(u->fd, p->batch, packets);
 
 		if (n > 0)
-			pass_down(p, u->session, packets, (unsigned int)n);
+			pass_down(p, u, packets, (unsigned int)n);
 		if (n < UDP_BATCH)
 			return;
 	}
@@ -239,10 +271,11 @@ static int upstream_open(struct datagram_port *p, struct datagram_upstream *u, u
 	return r;
 }
 
-int datagram_upstream_get(struct datagram_port *p, struct datagram_session *s, uint8_t family,
-			  const struct plan *plan, enum source *ret_source,
-			  struct datagram_upstream **ret)
+/* From the source that @plan asks for, or the next lesser one. */
+static int upstream_open_for(struct datagram_port *p, struct datagram_entry *e, uint8_t family,
+			     const struct plan *plan, struct datagram_upstream *own)
 {
+	struct datagram_session *s = e->session;
 	bool foreign = family != s->client.family;
 	enum source source = plan->source;
 
@@ -251,15 +284,63 @@ int datagram_upstream_get(struct datagram_port *p, struct datagram_session *s, u
 	if (foreign)
 		source = SOURCE_OWN;
 	for (;;) {
-		struct datagram_upstream *u = &s->upstream[foreign ? DATAGRAM_SOURCES : source];
-		int r = u->fd < 0 ? upstream_open(p, u, family, source) : 0;
+		struct datagram_upstream *u =
+			own ? own : &s->upstream[foreign ? DATAGRAM_SOURCES : source];
+		int r = -EADDRINUSE;
 
+		/* a second entry would have the same address and port */
+		if (!own || source != SOURCE_KEEP)
+			r = u->fd < 0 ? upstream_open(p, u, family, source) : 0;
 		if (!r) {
-			*ret_source = source;
-			*ret = u;
+			e->report.source = source;
+			e->upstream = u;
 		}
 		if (!r || source == SOURCE_OWN || plan->strict)
 			return r;
 		source = source == SOURCE_KEEP ? SOURCE_KEEP_ADDRESS : SOURCE_OWN;
 	}
+}
+
+/* Towards somebody who is told of the server by a header, as another limpid. */
+static int upstream_own(struct datagram_port *p, struct datagram_entry *e, const struct plan *plan)
+{
+	const struct via *via = plan->via;
+	_cleanup_free_ struct datagram_upstream *u = NULL;
+	int r;
+
+	if (via->type != VIA_PROXY_V2 || via->via || !via->address.family)
+		return -EOPNOTSUPP;
+	u = NEW0(struct datagram_upstream);
+	if (!u)
+		return -ENOMEM;
+	u->fd = -1;
+	u->session = e->session;
+	u->entry = e;
+	r = upstream_open_for(p, e, via->address.family, plan, u);
+	if (r < 0)
+		return r;
+	TAKE_PTR(u);
+	e->report.via = via;
+	e->tells = true;
+	return 0;
+}
+
+int datagram_upstream_get(struct datagram_port *p, struct datagram_entry *e,
+			  const struct plan *plan)
+{
+	if (plan->via)
+		return upstream_own(p, e, plan);
+	e->tells = plan->proxy_header == 2; /* version 1 is of streams only */
+	return upstream_open_for(p, e, e->report.target.family, plan, NULL);
+}
+
+void datagram_upstream_disown(struct datagram_port *p, struct datagram_entry *e)
+{
+	struct datagram_upstream *u = e->upstream;
+
+	if (!u || !u->entry)
+		return;
+	datagram_upstream_close(p, u);
+	free(u);
+	e->upstream = NULL;
 }

@@ -167,7 +167,7 @@ static uint32_t listener_protocols(struct yaml_node *sniff)
 }
 
 /* Only a transparent socket is told where a datagram was going; who asks for names does not need
- * that. */
+ * that, and a header says it. */
 static uint32_t listener_networks(struct yaml_node *network, const struct listener_config *l,
 				  struct diag *d)
 {
@@ -178,8 +178,9 @@ static uint32_t listener_networks(struct yaml_node *network, const struct listen
 	for (struct yaml_node *n = yaml_first(network); n; n = yaml_next(network, n)) {
 		mask |= 1u << n->value;
 		if (n->value == NETWORK_UDP && l->mode != LISTENER_TPROXY &&
-		    l->mode != LISTENER_DNS)
-			diag_add(d, n->at, n->text, "tcp, or this word with mode: tproxy or dns",
+		    l->mode != LISTENER_DNS && l->mode != LISTENER_PROXY_PROTOCOL)
+			diag_add(d, n->at, n->text,
+				 "tcp, or this word with mode: tproxy, dns or proxy-protocol",
 				 "mode %s is for connections only", listener_mode_name(l->mode));
 	}
 	return mask;

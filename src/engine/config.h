@@ -9,6 +9,7 @@
 
 #include "base/addr.h"
 #include "core/policy.h"
+#include "core/proxy_facts.h"
 #include "core/settings.h"
 #include "engine/firewall_config.h"
 #include "learn/learn.h"

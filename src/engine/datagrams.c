@@ -15,6 +15,7 @@
 #include "codec/dns.h"
 #include "core/datagram.h"
 #include "core/names.h"
+#include "engine/config.h"
 #include "engine/datagrams.h"
 #include "record/flows.h"
 #include "sys/netns.h"
@@ -104,19 +105,32 @@ static int take(int fd, int *ret)
 	return 0;
 }
 
-int datagrams_listen(struct datagrams *d, const struct addr *a, uint16_t index, const char *name,
-		     uint32_t mark, const char **ret_what)
+/* Clients who address the port, with nothing in front of their replies. */
+static const struct datagram_front plain_front = { 0 };
+
+int datagrams_listen(struct datagrams *d, const struct addr *a, uint16_t index,
+		     const struct listener_config *l, uint32_t mark, const char **ret_what)
 {
-	struct owned_port *p = add(d, index, name, mark);
+	struct owned_port *p = add(d, index, l->name, mark);
+	bool addressed = l->proxy && l->proxy_header.names_target;
 	int i = a->family == 6, r;
 
 	*ret_what = "memory";
 	if (!p)
 		return -ENOMEM;
 	*ret_what = "udp";
-	r = take(udp_listen(a, true, mark), &p->config.listen_fd[i]);
+	r = take(udp_listen(a, !addressed, mark), &p->config.listen_fd[i]);
 	if (r < 0)
 		return r;
+	if (l->proxy) {
+		udp_apart(p->config.listen_fd[i]);
+		p->config.header = &l->proxy_header;
+		p->config.to = l->to;
+	}
+	if (addressed) {
+		p->config.front = &plain_front;
+		return 0;
+	}
 	*ret_what = "raw udp";
 	r = take(udp_raw_reply(a->family, mark), &p->config.reply_fd[i]);
 	if (r < 0)

@@ -9,6 +9,7 @@
 #include "core/worker.h"
 
 struct datagrams;
+struct listener_config;
 
 /* Policy and records for datagrams; the owner is the worker that carries them. */
 extern const struct datagram_ops datagrams_ops;
@@ -20,14 +21,14 @@ struct datagrams *datagrams_new(void);
 
 /**
  * datagrams_listen() - open the sockets of one more port
- * @a:		where to listen, transparently
- * @index, @name: of the listener
+ * @a:		where to listen, transparently unless a header is to name the destination
+ * @index:	of the listener
  * @ret_what:	on error which socket was refused, a constant string
  *
  * Return: 0 or -errno.
  */
-int datagrams_listen(struct datagrams *d, const struct addr *a, uint16_t index, const char *name,
-		     uint32_t mark, const char **ret_what);
+int datagrams_listen(struct datagrams *d, const struct addr *a, uint16_t index,
+		     const struct listener_config *l, uint32_t mark, const char **ret_what);
 
 /* One more port, of a command's namespace.  Owns the datagram sockets of @sockets in any case.
  * Return: 0 or -errno. */

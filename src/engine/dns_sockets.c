@@ -3,11 +3,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "engine/config.h"
 #include "engine/dns_sockets.h"
 #include "sys/udp.h"
 
 int dns_sockets_listen(struct dns_sockets *s, const struct addr *a, uint16_t index,
-		       const char *name, uint32_t mark)
+		       const struct listener_config *l, uint32_t mark)
 {
 	struct dns_socket *list = reallocarray(s->list, s->n + 1, sizeof(*list));
 	int fd;
@@ -18,7 +19,12 @@ int dns_sockets_listen(struct dns_sockets *s, const struct addr *a, uint16_t ind
 	fd = udp_listen(a, false, mark);
 	if (fd < 0)
 		return fd;
-	list[s->n++] = (struct dns_socket){ .fd = fd, .listener = index, .name = name };
+	list[s->n++] = (struct dns_socket){
+		.fd = fd,
+		.listener = index,
+		.name = l->name,
+		.header = l->proxy ? &l->proxy_header : NULL,
+	};
 	return 0;
 }
 

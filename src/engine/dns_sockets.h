@@ -7,6 +7,8 @@
 #include "base/addr.h"
 #include "proto/dns.h"
 
+struct listener_config;
+
 /**
  * struct dns_sockets - the UDP sockets of DNS listeners
  * @wanted:	there is such a listener, perhaps for TCP only
@@ -17,9 +19,9 @@ struct dns_sockets {
 	bool wanted;
 };
 
-/* One more, for the listener @index called @name.  Return: 0 or -errno. */
+/* One more, for the listener @index, which is @l.  Return: 0 or -errno. */
 int dns_sockets_listen(struct dns_sockets *s, const struct addr *a, uint16_t index,
-		       const char *name, uint32_t mark);
+		       const struct listener_config *l, uint32_t mark);
 void dns_sockets_done(struct dns_sockets *s);
 
 #endif

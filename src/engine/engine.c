@@ -137,7 +137,7 @@ static int open_datagrams(struct engine *e, uint16_t index, const struct addr *a
 	const struct listener_config *c = &e->config->listeners[index];
 	char text[ADDR_TEXT_MAX];
 	const char *what;
-	int r = datagrams_listen(e->datagrams, a, index, c->name, e->config->mark, &what);
+	int r = datagrams_listen(e->datagrams, a, index, c, e->config->mark, &what);
 
 	if (r < 0)
 		snprintf(error, cap, "listener '%s': cannot open the %s socket for %s: %s%s",
@@ -148,12 +148,12 @@ static int open_datagrams(struct engine *e, uint16_t index, const struct addr *a
 
 static int open_dns(struct engine *e, uint16_t index, const struct addr *a, char *error, size_t cap)
 {
-	const char *name = e->config->listeners[index].name;
+	const struct listener_config *c = &e->config->listeners[index];
 	char text[ADDR_TEXT_MAX];
-	int r = dns_sockets_listen(&e->dns, a, index, name, e->config->mark);
+	int r = dns_sockets_listen(&e->dns, a, index, c, e->config->mark);
 
 	if (r < 0)
-		snprintf(error, cap, "listener '%s': cannot listen on %s by udp: %s", name,
+		snprintf(error, cap, "listener '%s': cannot listen on %s by udp: %s", c->name,
 			 addr_format(a, text), strerror(-r));
 	return is_without_ipv6(a, r) ? 0 : r;
 }

@@ -11,6 +11,7 @@ void proxy_config_load(const struct yaml_node *map, struct listener_config *l, s
 
 	l->proxy = is_mode || header;
 	l->proxy_header.names_target = is_mode;
+	l->proxy_header.any_transport = l->mode == LISTENER_DNS;
 	l->proxy_header.required = is_mode || (header && header->value);
 	if (is_mode && header)
 		diag_add(d, header->key->at, "proxy-protocol", NULL,

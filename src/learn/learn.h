@@ -7,8 +7,6 @@
 
 #include "core/parts.h"
 
-struct netset;
-
 /* The learners there are; each is one file beside this one. */
 
 /* Destination of a connection that TPROXY delivered: the accepted socket's own address. */
@@ -61,16 +59,7 @@ struct socks_conf {
 };
 extern const struct learner_ops socks_learner_ops; /* conf is a struct socks_conf */
 
-/**
- * struct proxy_header_conf - who may send a header of the PROXY protocol, and what it means
- * @trusted:	senders; the headers of others are not read.  NULL: nobody
- * @required:	a flow without a header is refused
- * @names_target: its destination is the target
- */
-struct proxy_header_conf {
-	const struct netset *trusted;
-	bool required, names_target;
-};
-extern const struct learner_ops proxy_header_learner_ops; /* conf is a struct proxy_header_conf */
+/* A header of the PROXY protocol, before all else; conf is a struct proxy_header_conf. */
+extern const struct learner_ops proxy_header_learner_ops;
 
 #endif

@@ -23,7 +23,9 @@
 
 static void client_send(const struct dns_client *c, struct span answer)
 {
-	struct udp_packet p = { .from = c->to, .to = c->from, .payload = answer };
+	struct udp_packet p = { .from = c->to,
+				.to = c->sender.family ? c->sender : c->from,
+				.payload = answer };
 
 	if (c->stream)
 		dns_stream_answer(c->stream, answer);
@@ -36,6 +38,7 @@ static struct dns_report report_of(const struct dns_client *c, const struct dns_
 	return (struct dns_report){
 		.client = c->from,
 		.target = c->to,
+		.sender = c->sender,
 		.network = c->stream ? NETWORK_TCP : NETWORK_UDP,
 		.listener = c->listener_name,
 		.query = m,
@@ -121,6 +124,16 @@ static void query_ask(struct dns_desk *d, const struct dns_client *c, struct spa
 	if (c->stream)
 		dns_stream_asks(c->stream, a);
 	dns_ask_begin(a);
+}
+
+void dns_turn_away(struct dns_desk *d, const struct dns_client *c, enum why why)
+{
+	struct dns_message m = { 0 };
+	struct dns_report r = report_of(c, &m);
+
+	r.verdict = VERDICT_REJECT;
+	r.why = why;
+	report(d, &r);
 }
 
 void dns_query(struct dns_desk *d, const struct dns_client *c, struct span query)

@@ -6,15 +6,18 @@
 #include <stdint.h>
 
 #include "core/parts.h"
+#include "core/proxy_facts.h"
 
 /* A client that asks a DNS listener by TCP (RFC 7766); its flow is served. */
 extern const struct proto_ops dns_proto_ops;
 
-/* A UDP socket of a DNS listener, shared by all workers; @name is not owned. */
+/* A UDP socket of a DNS listener, shared by all workers; @name is not owned.  @header:
+ * queries begin, or may, with one of the PROXY protocol; NULL: they do not. */
 struct dns_socket {
 	int fd;
 	uint16_t listener;
 	const char *name;
+	const struct proxy_header_conf *header;
 };
 
 /**

@@ -48,12 +48,13 @@ struct dns_desk {
 
 /**
  * struct dns_client - who asked, and how it is answered
+ * @sender:	who has sent the query, if a header says that it is @from's; .family 0: @from
  * @socket:	by UDP: of the listener
  * @stream:	by TCP: its connection
  * @takes_bytes: the longest answer
  */
 struct dns_client {
-	struct addr from, to;
+	struct addr from, to, sender;
 	uint16_t listener;
 	const char *listener_name;
 	const struct dns_socket *socket;
@@ -95,6 +96,9 @@ struct dns_ask {
 
 /* One more query of a client, which is whole.  May answer it at once. */
 void dns_query(struct dns_desk *d, const struct dns_client *c, struct span query);
+
+/* A query that is not looked at; it gets no answer. */
+void dns_turn_away(struct dns_desk *d, const struct dns_client *c, enum why why);
 
 /* The answer to @a has come (its id is still the server's), or none will (@len 0); @a is gone
  * afterwards. */

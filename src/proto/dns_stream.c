@@ -76,6 +76,9 @@ static bool stream_take(struct dns_stream *s)
 		.stream = s,
 	};
 
+	if (f->facts.proxy)
+		c.sender = f->facts.proxy->sender;
+
 	while (!flow_is_closed(f) && s->in.len >= LENGTH_BYTES && !is_full(s)) {
 		size_t len = (size_t)(s->in.data[0] << 8 | s->in.data[1]);
 

@@ -8,6 +8,24 @@
 
 #define BATCHES_PER_EVENT 4
 
+/* One datagram of @c, who may speak for somebody else. */
+static void query_take(struct dns_arrival *a, struct dns_client c, struct span query)
+{
+	const struct proxy_header_conf *conf = a->socket->header;
+	struct proxy_header h = { 0 };
+	enum why why = conf ? proxy_datagram_parse(conf, &c.from, query, &h) : WHY_OPEN;
+
+	if (why != WHY_OPEN) {
+		dns_turn_away(a->desk, &c, why);
+		return;
+	}
+	if (h.bytes)
+		c.sender = c.from;
+	if (h.source.family)
+		c.from = h.source;
+	dns_query(a->desk, &c, span_skip(query, h.bytes));
+}
+
 static void arrival_take(struct dns_arrival *a, const struct udp_packet *packet)
 {
 	struct dns_client c = {
@@ -19,7 +37,7 @@ static void arrival_take(struct dns_arrival *a, const struct udp_packet *packet)
 	};
 
 	for (size_t i = 0; packet->to.family && i < udp_packet_count(packet); i++)
-		dns_query(a->desk, &c, udp_packet_segment(packet, i).payload);
+		query_take(a, c, udp_packet_segment(packet, i).payload);
 }
 
 static void arrival_on_ready(struct watch *w, uint32_t ready)

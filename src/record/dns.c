@@ -140,6 +140,12 @@ static void json_limpid(struct json *j, const struct dns_report *r)
 	if (r->rule)
 		json_str(j, "rule", span_str(r->rule->name));
 	json_str(j, "action", span_str(verdict_name(r->verdict)));
+	if (r->sender.family) {
+		json_open(j, "proxy_header");
+		json_str(j, "sender_ip", span_str(addr_format_ip(&r->sender, text)));
+		json_u64(j, "sender_port", r->sender.port);
+		json_close(j);
+	}
 	if (r->server.family)
 		json_str(j, "server", span_str(addr_format_ip(&r->server, text)));
 	json_str(j, "why", span_str(why_word(r->why)));

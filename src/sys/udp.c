@@ -110,6 +110,11 @@ int udp_adopt_listener(int fd, uint8_t family)
 	return r < 0 ? r : set_receive_tos(fd, family);
 }
 
+void udp_apart(int fd)
+{
+	set_int(fd, IPPROTO_UDP, UDP_GRO, 0);
+}
+
 int udp_listen(const struct addr *a, bool transparent, uint32_t mark)
 {
 	_cleanup_close_ int fd = udp_socket(a->family);
@@ -328,6 +333,7 @@ int udp_answer(int fd, const struct udp_packet *p)
 		v6.ipi6_ifindex = p->from.scope_id;
 		put_control(&m, &control, IPPROTO_IPV6, IPV6_PKTINFO, &v6, sizeof(v6));
 	}
+	write_control(&m, &control, p);
 	return sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 

@@ -18,6 +18,12 @@
 /* Datagrams handled by one system call. */
 #define UDP_BATCH 16
 
+/* What a datagram came in, where a reader has taken it out: @head was in front of its payload. */
+struct udp_outer {
+	struct addr from, to;
+	struct span head;
+};
+
 /**
  * struct udp_packet - one datagram
  * @from:	who sent it
@@ -26,6 +32,7 @@
  * @payload:	may be empty.  Received: valid until the batch is next used
  * @tos:	DSCP and ECN: IPv4 TOS, IPv6 traffic class
  * @head:	to be sent in front of the payload, in the same datagram
+ * @outer:	received: what it came in, which is not what it says; NULL: it says all
  * @segment_bytes: the payload is a train of datagrams of this size, of which the last may be
  *		smaller (GRO); 0: it is one
  */
@@ -33,6 +40,7 @@ struct udp_packet {
 	struct addr from, to;
 	struct span payload;
 	struct span head;
+	const struct udp_outer *outer;
 	uint8_t tos;
 	uint16_t segment_bytes;
 };
@@ -58,6 +66,9 @@ void udp_batch_free(struct udp_batch *b);
  * @mark:	SO_MARK, 0: none
  */
 int udp_listen(const struct addr *a, bool transparent, uint32_t mark);
+
+/* No trains from this socket: each datagram is a packet. */
+void udp_apart(int fd);
 
 /* The same options, and a large buffer, on a socket that somebody else made. */
 int udp_adopt_listener(int fd, uint8_t family);

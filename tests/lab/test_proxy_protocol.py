@@ -6,8 +6,8 @@ import struct
 import pytest
 
 from lab import configs, sock
-from lab.introduce import (HAPROXY, NGINX, TRUSTED, UDP, Program, Sender, check, over, read_v2, talk,
-                           tlv, v1, v2)
+from lab.introduce import (HAPROXY, NGINX, TRUSTED, UDP, Program, Sender, check, over, read_v2,
+                           talk, tlv, v1, v2)
 from lab.tls import client_hello
 from lab.topology import CLIENT, PROXY, SERVER, SERVER_2, Way
 

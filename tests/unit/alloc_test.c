@@ -249,7 +249,7 @@ static int work_table(void)
 	while (n < ARRAY_SIZE(sessions) && !r) {
 		a.port++;
 		a.ip[3] = (uint8_t)(n / 4);
-		r = datagram_session_new(&t, &a, &sessions[n]);
+		r = datagram_session_new(&t, &a, NULL, &sessions[n]);
 		if (!r) {
 			r = datagram_entry_new(&t, sessions[n], &to, &entries[n]);
 			if (r < 0)

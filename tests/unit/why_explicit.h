@@ -2,6 +2,8 @@
 #ifndef UNIT_WHY_EXPLICIT_H
 #define UNIT_WHY_EXPLICIT_H
 
+#include "core/proxy_facts.h"
+
 /* The part of why_test.c about clients that know of limpid: what they say to it. */
 
 /* ---- a client that says to limpid what it should not ---- */

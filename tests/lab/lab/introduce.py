@@ -37,19 +37,25 @@ def v2(source=None, destination=None, tlvs=b"", transport=TCP, command=0x21):
     return SIGNATURE + struct.pack(">BBH", command, kind, len(body + tlvs)) + body + tlvs
 
 
-def read_v2(s):
-    """(source, destination, {kind: value}) of a header that is read to its last byte."""
-    head = s.recv(16, socket.MSG_WAITALL)
-    assert head[:12] == SIGNATURE and head[12] == 0x21, head
-    family, width = {0x11: (socket.AF_INET, 4), 0x21: (socket.AF_INET6, 16)}[head[13]]
-    body = s.recv(struct.unpack(">H", head[14:])[0], socket.MSG_WAITALL)
+def parse_v2(data, transport=TCP):
+    """(source, destination, {kind: value}, size) of the header that @data begins with."""
+    assert data[:12] == SIGNATURE and data[12] == 0x21 and data[13] & 15 == transport, data[:16]
+    family, width = {1: (socket.AF_INET, 4), 2: (socket.AF_INET6, 16)}[data[13] >> 4]
+    size = 16 + struct.unpack(">H", data[14:16])[0]
+    body = data[16:size]
     ips = [socket.inet_ntop(family, body[i:i + width]) for i in (0, width)]
     ports = struct.unpack(">HH", body[2 * width:2 * width + 4])
     rest, tlvs = body[2 * width + 4:], {}
     while rest:
-        kind, size = struct.unpack(">BH", rest[:3])
-        tlvs[kind], rest = rest[3:3 + size], rest[3 + size:]
-    return (ips[0], ports[0]), (ips[1], ports[1]), tlvs
+        kind, length = struct.unpack(">BH", rest[:3])
+        tlvs[kind], rest = rest[3:3 + length], rest[3 + length:]
+    return (ips[0], ports[0]), (ips[1], ports[1]), tlvs, size
+
+
+def read_v2(s):
+    """(source, destination, {kind: value}) of a header that is read to its last byte."""
+    head = s.recv(16, socket.MSG_WAITALL)
+    return parse_v2(head + s.recv(struct.unpack(">H", head[14:])[0], socket.MSG_WAITALL))[:3]
 
 
 def talk(client, server):
