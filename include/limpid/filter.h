@@ -26,6 +26,20 @@ extern "C" {
 
 struct limpid_output;
 
+/*
+ * Clients of an HTTP proxy (modes http, https, mixed) that send requests in absolute form have no
+ * connection to one server.  Of these each request and its answer are shown as if they were a flow
+ * of their own: open(), the request as limpid sends it to that server, the answer as it came,
+ * close().  What limpid_flow_server() and limpid_flow_host() say is about that request.  The end
+ * in direction LIMPID_UP is that of the request, in LIMPID_DOWN that of the answer: if it comes
+ * with the last of its bytes, what is written for it goes nowhere.  What goes on as the answer is
+ * read by limpid: if it is no answer, the client gets status 502, or a reset.  Where there are
+ * interceptors, each such request has a connection of its own, and asks the server to close it
+ * (Connection: close); so what goes on instead of a request cannot be taken for another's.  After
+ * status 101 (WebSocket) what follows is shown as the rest of the same flow.  CONNECT is answered
+ * by limpid, and the tunnel is a flow like any other; pages that limpid answers are not shown.
+ */
+
 /* What is to become of the bytes that were shown. */
 enum limpid_verdict {
 	LIMPID_PASS,	/* they go on */

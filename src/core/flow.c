@@ -321,17 +321,6 @@ void flow_serve_dial(struct flow *f, const struct plan *plan)
 	dial_start(f, plan);
 }
 
-/* Whoever wants to see what the flow carries puts its filters in. */
-static int intercept(struct flow *f)
-{
-	const struct realm *realm = f->worker->realm;
-	int r = 0;
-
-	for (unsigned int i = 0; i < realm->n_interceptors && r >= 0; i++)
-		r = realm->interceptors[i].open(f, &realm->interceptors[i]);
-	return r;
-}
-
 static void relay_open(struct flow *f)
 {
 	const struct observer *o = f->worker->realm->observer;
@@ -353,7 +342,7 @@ static void relay_open(struct flow *f)
 	}
 	if (o->opened)
 		o->opened(f->worker, f);
-	if (intercept(f) < 0) {
+	if (flow_intercept(f) < 0) {
 		flow_close(f, WHY_FILTER);
 		return;
 	}

@@ -348,6 +348,10 @@ void flow_refuse_target(struct flow *f, const struct decision *d);
  */
 void flow_serve_dial(struct flow *f, const struct plan *plan);
 
+/* The server is there: whoever wants to see what is carried puts its filters into the lanes.  Of a
+ * served flow its proto asks.  Return: >= 0, or -errno: the flow must end as WHY_FILTER. */
+int flow_intercept(struct flow *f);
+
 /* While learning goes on: read the client's first bytes, look, decide, hand them on. */
 void flow_learn(struct flow *f);
 

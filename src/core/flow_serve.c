@@ -115,6 +115,16 @@ void flow_run_farewell(struct flow *f)
 		flow_close(f, why);
 }
 
+int flow_intercept(struct flow *f)
+{
+	const struct realm *realm = f->worker->realm;
+	int r = 0;
+
+	for (unsigned int i = 0; i < realm->n_interceptors && r >= 0; i++)
+		r = realm->interceptors[i].open(f, &realm->interceptors[i]);
+	return r;
+}
+
 void flow_serve(struct flow *f, const struct proto_ops *proto)
 {
 	f->proto = proto;

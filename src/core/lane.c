@@ -34,14 +34,19 @@ void lane_init(struct lane *l, struct end *from, struct end *to)
 	list_init(&l->filters);
 }
 
-void lane_done(struct lane *l, struct lane_tools *t)
+void lane_drop_filters(struct lane *l)
 {
 	struct list *i, *tmp;
 
-	if (!l->from)
-		return;
 	list_for_each(i, tmp, &l->filters)
 		filter_remove(list_entry(i, struct filter, link));
+}
+
+void lane_done(struct lane *l, struct lane_tools *t)
+{
+	if (!l->from)
+		return;
+	lane_drop_filters(l);
 	buf_done(&l->rest);
 	if (l->pipe)
 		pipe_put(&t->pipes, l->pipe);
@@ -77,31 +82,40 @@ static enum lane_result emit(struct lane *l, struct span out, int *ret_error)
 	return LANE_WAITS;
 }
 
-/* Show @in to each filter from @first on; what comes out of the last is emitted. */
+/* Show *@in to each filter from @first on; it becomes what comes out of the last, perhaps in
+ * @made.  Those that leave are asked for what they hold even if there is nothing to show. */
+static int show(struct lane *l, struct list *first, struct span *in, bool end, struct buf made[2])
+{
+	struct list *i, *next;
+	unsigned int k = 0;
+
+	for (i = first; i != &l->filters; i = next) {
+		struct filter *f = list_entry(i, struct filter, link);
+		int r;
+
+		next = i->next;
+		if (!in->len && !end && !f->leave)
+			continue;
+		buf_done(&made[k]);
+		r = filter_run(f, *in, end, &made[k], in);
+		if (r < 0)
+			return r;
+		if (in->data && in->data == made[k].data) /* else it still points elsewhere */
+			k ^= 1;
+		if (f->leave)
+			filter_remove(f);
+	}
+	return 0;
+}
+
+/* What comes out of the last filter is emitted. */
 static enum lane_result run_filters(struct lane *l, struct list *first, struct span in, bool end,
 				    int *ret_error)
 {
 	struct buf made[2] = { { 0 }, { 0 } };
 	enum lane_result result;
-	struct list *i, *next;
-	unsigned int k = 0;
-	int r = 0;
+	int r = show(l, first, &in, end, made);
 
-	for (i = first; i != &l->filters; i = next) {
-		struct filter *f = list_entry(i, struct filter, link);
-
-		next = i->next;
-		buf_done(&made[k]);
-		r = filter_run(f, in, end, &made[k], &in);
-		if (r < 0)
-			break;
-		if (in.data && in.data == made[k].data) /* else it still points elsewhere */
-			k ^= 1;
-		if (f->leave)
-			filter_remove(f);
-		if (!in.len && !end)
-			break;
-	}
 	if (r == -ECONNABORTED)
 		result = LANE_ENDED_BY_FILTER;
 	else if (r == -EMSGSIZE)
@@ -146,6 +160,20 @@ enum lane_result lane_offer(struct lane *l, struct span in, int *ret_error)
 	if (list_empty(&l->filters))
 		return emit(l, in, ret_error);
 	return run_filters(l, l->filters.next, in, false, ret_error);
+}
+
+int lane_show(struct lane *l, struct span in, bool end, struct buf *out)
+{
+	struct buf made[2] = { { 0 }, { 0 } };
+	int r;
+
+	l->stirred = false;
+	r = show(l, l->filters.next, &in, end, made);
+	if (r == 0)
+		r = buf_append(out, in, REST_MAX_BYTES);
+	buf_done(&made[0]);
+	buf_done(&made[1]);
+	return r;
 }
 
 /* Nobody has a callback on this lane, and both tops are sockets. */

@@ -78,6 +78,17 @@ enum lane_result lane_pump(struct lane *l, struct lane_tools *t, size_t budget_b
  */
 enum lane_result lane_offer(struct lane *l, struct span in, int *ret_error);
 
+/**
+ * lane_show() - show bytes to the filters that do not go through the lane
+ * @end:	nothing follows
+ * @out:	what goes on is added to it
+ *
+ * For protos that read and write by themselves.  With nothing to show, those that have left give
+ * what they hold.  Return: 0; -ECONNABORTED, -EMSGSIZE or -ENOMEM as filter_run().
+ */
+int lane_show(struct lane *l, struct span in, bool end, struct buf *out);
+void lane_drop_filters(struct lane *l);
+
 /* Tell @to that nothing follows (FIN).  Once LANE_ENDED. */
 void lane_finish(struct lane *l);
 

@@ -156,6 +156,11 @@ static const bool is_wish[WHY_COUNT] = {
 	[WHY_CLIENT_GONE] = true,  [WHY_SHUTDOWN] = true,
 };
 
+static void exchange(struct worker *w, const struct flow *f, const struct http_exchange *x)
+{
+	flow_record_observer.exchange(w, f, x);
+}
+
 static void closed(struct worker *w, const struct flow *f)
 {
 	const struct limpid *l = limpid_of(w);
@@ -184,6 +189,7 @@ const struct observer library_observer = {
 	.opened = opened,
 	.decided = decided,
 	.end_over = end_over,
+	.exchange = exchange,
 	.closed = closed,
 	.listen_failed = listen_failed,
 };

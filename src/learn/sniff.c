@@ -182,6 +182,8 @@ static enum learn_result sniff_target_learn(struct flow *f, const struct learner
 	struct sniff_state *st = f->learner_state ? f->learner_state : &fresh;
 
 	(void)l;
+	if (f->facts.bind) /* nothing is dialled */
+		return LEARN_DONE;
 	if (!f->answered) {
 		flow_hear(f);
 		flow_set_timer(f, f->snapshot->timeouts.sniff_ms);

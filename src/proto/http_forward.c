@@ -154,7 +154,7 @@ void hub_up_dead(struct hub *h)
 		h->keep = false; /* where the next request begins will not be known */
 }
 
-bool hub_send_up(struct hub *h, struct span s)
+static bool send_up(struct hub *h, struct span s)
 {
 	int r = h->origin ? send_or_keep(&h->origin->end, &h->up, s)
 			  : buf_append(&h->up, s, HTTP_REST_MAX_BYTES);
@@ -167,6 +167,18 @@ bool hub_send_up(struct hub *h, struct span s)
 	if (r < 0)
 		hub_up_dead(h);
 	return r == 0;
+}
+
+bool hub_send_up(struct hub *h, struct span s)
+{
+	struct buf shown = { 0 };
+	bool lives;
+
+	if (!h->origin || !hub_is_shown(&h->flow->up))
+		return send_up(h, s);
+	lives = hub_show_up(h, s, &shown) && send_up(h, buf_span(&shown));
+	buf_done(&shown);
+	return lives;
 }
 
 static void record(struct hub *h, enum why why)
@@ -204,7 +216,10 @@ void hub_exchange_over(struct hub *h, enum why why)
 	bool whole = h->up_over && !h->up.len && !h->reply.len;
 
 	record(h, why);
-	if (h->origin && h->origin_keep && whole)
+	h->why = why;
+	if (h->status != 101)
+		hub_shown_end(h);
+	if (h->origin && h->origin_keep && whole && !h->alone)
 		origin_give(TAKE_PTR(h->origin));
 	else
 		origin_drop(h, whole);
@@ -213,7 +228,6 @@ void hub_exchange_over(struct hub *h, enum why why)
 	buf_done(&h->up);
 	buf_done(&h->reply);
 	buf_done(&h->trailers);
-	h->why = why;
 	h->head_ms = 0;
 	h->answered = false;
 	h->step = h->keep && !h->client_end ? HUB_HEAD : HUB_LAST;
@@ -288,6 +302,8 @@ static void forward_relay(struct flow *f)
 		r = h->origin ? flush(&h->origin->end, &h->up) : 0;
 		if (r < 0 && r != -EAGAIN)
 			hub_up_dead(h);
+		if ((f->up.stirred || f->down.stirred) && !hub_let_leave(h))
+			return;
 		if (f->client.failed) {
 			flow_close(f, WHY_CLIENT_RESET);
 			return;

@@ -16,8 +16,8 @@
 #define HTTP_HEAD_MAX_BYTES ((size_t)64 << 10)
 /* Half of the thread's buffer: bytes are read into the one, and written anew in the other. */
 #define HTTP_HALF(t) ((t)->buffer_bytes / 2)
-/* What a hub keeps of a peer that does not take its bytes: what one read made. */
-#define HTTP_REST_MAX_BYTES ((size_t)1 << 20)
+/* What a hub keeps of a peer that does not take its bytes: what one read made, or interceptors made of it. */
+#define HTTP_REST_MAX_BYTES ((size_t)2 << 20)
 #define HTTP_SAID_MAX_BYTES 1024
 
 /**
@@ -43,6 +43,8 @@ enum hub_step {
  * @again:	the head of a request that may be sent again, on a new connection
  * @reply:	the beginning of the answer's head
  * @trailers:	of the direction that has come to them: of the answer, once it has begun
+ * @alone:	somebody may want to see the exchange: its server's connection is for nothing else
+ * @down_ended:	and has been shown the answer's end
  * @login:	the Proxy-Authorization that was found right, until @login_ms
  * @said:	what records show of the request: method, url, user agent
  * @content_type: of the answer, likewise
@@ -76,7 +78,7 @@ struct hub {
 	uint8_t minor;
 	enum why why;
 	bool hungry, up_over, begun, up_chunked, down_chunked, keep, origin_keep, no_content;
-	bool upgrade, retry, client_end, expects, answered;
+	bool upgrade, retry, client_end, expects, answered, alone, down_ended;
 };
 
 /* A message being written in the second half of the thread's buffer. */
@@ -103,6 +105,20 @@ bool hub_send_up(struct hub *h, struct span s);
 /* What cannot be sent to the server any more is forgotten. */
 void hub_up_dead(struct hub *h);
 
+/*
+ * Interceptors, http_shown.c.  False: the flow has ended.
+ */
+
+/* The server is there. */
+bool hub_shown_begin(struct hub *h);
+/* The exchange is over. */
+void hub_shown_end(struct hub *h);
+/* What goes to the server, what came from it; @out gets what goes on instead. */
+bool hub_show_up(struct hub *h, struct span s, struct buf *out);
+bool hub_show_down(struct hub *h, struct span s, bool end, struct buf *out);
+/* Does anybody look? */
+bool hub_is_shown(const struct lane *l);
+
 /* Answer the client ourselves; the exchange is over. */
 void hub_answer(struct hub *h, struct http_answer *a);
 /* The same, with the status that goes with @why. */
@@ -114,6 +130,9 @@ enum login_answer hub_log_in(struct hub *h, const struct http1_summary *fields);
 /* The answer has been given. */
 void hub_exchange_over(struct hub *h, enum why why);
 
+/* Get a server by @plan, which policy has accepted; @young: one that has not waited for long. */
+void hub_dial(struct hub *h, const struct plan *plan, bool young);
+
 /* There is a server, or why there is none. */
 void hub_dialled(struct hub *h, enum why outcome);
 
@@ -123,6 +142,9 @@ void hub_dialled(struct hub *h, enum why outcome);
 bool hub_request(struct hub *h);  /* in HUB_HEAD */
 bool hub_upload(struct hub *h);	  /* in HUB_EXCHANGE */
 bool hub_download(struct hub *h); /* likewise */
+
+/* Who looks at it has left, and what was held goes on. */
+bool hub_let_leave(struct hub *h);
 
 /* The server has broken off. */
 void hub_origin_failed(struct hub *h, int error);

@@ -4,10 +4,6 @@
  * that wait or dialled.  The head for it is written with the content that has come with it; it
  * leaves at once, or when the server is there.
  *
- * A request that went out on a connection that had waited may have met its end.  When nothing of
- * an answer has come, it is sent once more on a new connection, if doing it twice is doing it
- * once (RFC 9110 section 9.2.2) and it has no content.
- *
  * A wrong request is answered and the connection closed: where the next would begin is not known.
  */
 #include <errno.h>
@@ -18,7 +14,6 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "core/listener.h"
-#include "core/own_ends.h"
 #include "core/worker.h"
 #include "proto/http_hub.h"
 
@@ -76,6 +71,7 @@ static void note(struct hub *h, const struct http1_request *q)
 	h->no_content = span_eq_str(q->method, "HEAD");
 	h->begun = h->upgrade = h->retry = h->up_over = h->origin_keep = h->expects = false;
 	h->scanned = 0;
+	h->alone = h->flow->worker->realm->n_interceptors > 0;
 }
 
 /* "http://authority/path?query": what stands behind the authority, as a server wants it. */
@@ -246,6 +242,8 @@ static void put_head(struct hub *h, struct http_out *o, const struct request *q)
 	}
 	if (h->upgrade)
 		http_put_str(o, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+	else if (h->alone)
+		http_put_str(o, "Connection: close\r\n");
 	http_put_str(o, head->minor ? "Via: 1.1 limpid\r\n\r\n" : "Via: 1.0 limpid\r\n\r\n");
 }
 
@@ -284,40 +282,6 @@ static bool put_content(struct hub *h, struct http_out *o, uint8_t *bytes, size_
 	return true;
 }
 
-/* Get a server: policy has accepted by @d. */
-static void server_get(struct hub *h, const struct decision *d, bool young)
-{
-	struct flow *f = h->flow;
-
-	h->origin = origin_take(f, &d->plan, young);
-	if (h->origin) {
-		h->step = HUB_EXCHANGE;
-		return;
-	}
-	h->step = HUB_DIAL;
-	flow_serve_dial(f, &d->plan);
-}
-
-void hub_dialled(struct hub *h, enum why outcome)
-{
-	struct flow *f = h->flow;
-
-	if (outcome == WHY_OPEN) {
-		h->origin = origin_adopt(f);
-		outcome = h->origin ? WHY_OPEN : WHY_INTERNAL;
-	} else if (f->made) { /* it had come as far as a socket */
-		own_ends_del(f->worker->realm->own_ends, TAKE_PTR(f->made));
-	}
-	if (outcome != WHY_OPEN) {
-		if (outcome == WHY_DENIED || outcome == WHY_REJECTED)
-			flow_announce(f);
-		hub_fail(h, outcome, NULL);
-		return;
-	}
-	flow_announce(f);
-	h->step = HUB_EXCHANGE;
-}
-
 /* Policy, then the head and what content came with it.  Returns what of @bytes is the request's. */
 static size_t request_begin(struct hub *h, struct request *q, uint8_t *bytes, size_t len)
 {
@@ -353,7 +317,7 @@ static size_t request_begin(struct hub *h, struct request *q, uint8_t *bytes, si
 		refuse(h, 400, "The content of the request is malformed");
 		return 0;
 	}
-	server_get(h, &d, !h->retry);
+	hub_dial(h, &d.plan, !h->retry);
 	if (!flow_is_over(f) && (h->step == HUB_DIAL || h->step == HUB_EXCHANGE))
 		hub_send_up(h, span_of(out.data, out.len));
 	return used;
@@ -571,30 +535,4 @@ bool hub_upload(struct hub *h)
 	}
 	keep_rest(h, bytes, n, used, fresh);
 	return !flow_is_over(f) && hub_send_up(h, span_of(out.data, out.len));
-}
-
-void hub_origin_failed(struct hub *h, int error)
-{
-	struct flow *f = h->flow;
-	enum why why = error == -ETIMEDOUT ? WHY_SERVER_LOST : WHY_SERVER_RESET;
-	bool again = h->retry && h->origin->reused && !h->reply.len && !h->begun;
-
-	if (h->begun) {
-		flow_close(f, why); /* the client must not take this for the whole */
-		return;
-	}
-	if (!again) {
-		hub_fail(h, why,
-			 error ? NULL : "The server closed the connection without an answer");
-		return;
-	}
-	origin_close(TAKE_PTR(h->origin), false);
-	h->retry = false;
-	h->up.len = 0;
-	if (f->facts.target_name)
-		f->facts.target = (struct addr){ .port = f->facts.target.port };
-	if (!hub_send_up(h, buf_span(&h->again)))
-		return;
-	h->step = HUB_DIAL;
-	flow_serve_dial(f, &f->decision.plan);
 }

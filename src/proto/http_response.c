@@ -92,6 +92,8 @@ static void become_raw(struct hub *h, struct span rest)
 	hub_exchange_over(h, WHY_FINISHED);
 	if (h->down.len)
 		r = buf_append(&f->down.rest, buf_span(&h->down), SIZE_MAX);
+	if (r == 0) /* what is left has been shown to whoever looks */
+		r = buf_append(&f->down.rest, rest, SIZE_MAX);
 	f->proto->forget(f);
 	if (r < 0 || origin_return(o, f) < 0) {
 		buf_done(&in);
@@ -101,8 +103,8 @@ static void become_raw(struct hub *h, struct span rest)
 	f->served = false;
 	f->up.paused = f->down.paused = false;
 	f->proto = f->worker->realm->parts.proto;
-	if (lane_offer(&f->up, buf_span(&in), &error) == LANE_WAITS)
-		(void)lane_offer(&f->down, rest, &error); /* a dead end is noticed by its socket */
+	f->up.bytes -= in.len;				 /* they have been counted */
+	(void)lane_offer(&f->up, buf_span(&in), &error); /* a dead end is noticed by its socket */
 	buf_done(&in);
 	f->proto->open(f);
 	flow_defer(f);
@@ -283,12 +285,54 @@ static void answer_piece(struct hub *h, const uint8_t *bytes, size_t n)
 	h->reply = reply;
 }
 
+/* More of the answer has come. */
+static void answer_take(struct hub *h, uint8_t *bytes, size_t n)
+{
+	struct flow *f = h->flow;
+	size_t used;
+
+	if (h->reply.len) {
+		answer_piece(h, bytes, n);
+		return;
+	}
+	used = answer_read(h, bytes, n);
+	if (!flow_is_over(f) && f->proto_state == h && used < n &&
+	    buf_append(&h->reply, span_of(bytes + used, n - used), SIZE_MAX) < 0)
+		flow_close(f, WHY_INTERNAL);
+}
+
+/* The same once those who look have seen it.  False: the exchange is over. */
+static bool answer_show(struct hub *h, struct span s, bool end)
+{
+	struct flow *f = h->flow;
+	struct buf shown = { 0 };
+
+	if (hub_show_down(h, s, end, &shown) && shown.len)
+		answer_take(h, shown.data, shown.len);
+	buf_done(&shown);
+	return !flow_is_over(f) && f->proto_state == h && h->step == HUB_EXCHANGE;
+}
+
+bool hub_let_leave(struct hub *h)
+{
+	const struct span nothing = { 0 };
+	struct flow *f = h->flow;
+
+	if (h->step != HUB_EXCHANGE || !h->origin)
+		return true;
+	if (f->up.stirred && hub_is_shown(&f->up) && !hub_send_up(h, nothing) && flow_is_over(f))
+		return false;
+	if (f->down.stirred && hub_is_shown(&f->down) && !h->down.len)
+		answer_show(h, nothing, false);
+	return !flow_is_over(f) && f->proto_state == h;
+}
+
 bool hub_download(struct hub *h)
 {
 	struct flow *f = h->flow;
 	struct lane_tools *t = &f->worker->tools;
 	struct end *e = &h->origin->end;
-	size_t used;
+	bool shown = hub_is_shown(&f->down);
 	ssize_t n;
 
 	if (h->down.len || !end_can_read(e))
@@ -302,19 +346,15 @@ bool hub_download(struct hub *h)
 	}
 	if (n < 0)
 		hub_origin_failed(h, (int)n);
-	else if (!n)
+	else if (!n && (!shown || answer_show(h, span_of(NULL, 0), true)))
 		server_ended(h);
 	if (n <= 0)
 		return true;
 	f->down.bytes += (uint64_t)n;
 	f->active_ms = loop_now_ms(&f->worker->loop);
-	if (h->reply.len) {
-		answer_piece(h, t->buffer, (size_t)n);
-		return true;
-	}
-	used = answer_read(h, t->buffer, (size_t)n);
-	if (!flow_is_over(f) && f->proto_state == h && used < (size_t)n &&
-	    buf_append(&h->reply, span_of(t->buffer + used, (size_t)n - used), SIZE_MAX) < 0)
-		flow_close(f, WHY_INTERNAL);
+	if (shown)
+		answer_show(h, span_of(t->buffer, (size_t)n), false);
+	else
+		answer_take(h, t->buffer, (size_t)n);
 	return true;
 }
