@@ -19,7 +19,7 @@ ORIGINS = (["echo:7000-7015", "hello:7400-7415"], ["down:7100-7100", "up:7200-72
 IDLE_FLOWS = 5000
 UDP_SESSIONS = 4000   # fewer than limpid may hold with 20,000 descriptors
 UDP_IN_TURN = 100000
-SHARE = 0.4           # of one processor, for a proxy that is to have too much to do
+SHARE = 0.15          # of one processor, for a proxy that is to have too much to do
 PATIENCE_S = 5        # after which an overload's client gives up
 NOISE = 0.12          # share of all processors that strangers may use during a run
 
