@@ -70,6 +70,7 @@ static void note(struct hub *h, const struct http1_request *q)
 	h->minor = q->minor;
 	h->no_content = span_eq_str(q->method, "HEAD");
 	h->begun = h->upgrade = h->retry = h->up_over = h->origin_keep = h->expects = false;
+	h->down_chunked = false;
 	h->scanned = 0;
 	h->alone = h->flow->worker->realm->n_interceptors > 0;
 }

@@ -148,6 +148,16 @@ def test_expectation_of_http_1_0(client, origin):
     assert "Expect" not in got and client.message().status == 200
 
 
+def test_interim_answer_after_chunks(client, origin):
+    """It says nothing about how the one before it was framed."""
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    _, _, connection = exchange(client, origin, answer=chunked)
+    client.send(request())
+    origin.takes(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK, connection)
+    assert [name for name, _ in client.head().fields] == ["Link", "Via"]
+    assert client.message().body == b"ok"
+
+
 # --- ends ---------------------------------------------------------------------------------------
 
 def test_client_resets_while_it_waits(client, origin):
