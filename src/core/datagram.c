@@ -210,6 +210,12 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 	}
 }
 
+/* By the rules, so that the next datagram has no more luck, and is told the same. */
+static bool is_refused(const struct datagram_entry *e)
+{
+	return e->report.verdict == VERDICT_REJECT || e->report.why == WHY_PROXY_REFUSED;
+}
+
 /* At a limit, the session unused for longest makes room, unless it may still be in use. */
 static void make_room(struct datagram_port *p, const struct addr *client)
 {
@@ -274,7 +280,7 @@ static struct datagram_entry *entry_get(struct datagram_port *p, const struct ud
 	e->report.start_ms = wall_clock_ms();
 	e->start_loop_ms = e->last_ms = loop_now_ms(p->loop);
 	entry_decide(p, e, packet);
-	if (e->report.verdict == VERDICT_ACCEPT && !e->upstream) {
+	if (e->report.verdict == VERDICT_ACCEPT && !e->upstream && !is_refused(e)) {
 		e->report.up.dropped++;
 		p->stats.up_dropped++;
 		datagram_tell_sender(p, packet, UDP_FAULT_PORT);
@@ -317,7 +323,7 @@ static struct datagram_entry *route_packet(struct datagram_port *p, const struct
 		return e;
 	e->report.up.datagrams += udp_packet_count(packet);
 	e->report.up.bytes += packet->payload.len;
-	if (e->report.verdict == VERDICT_REJECT)
+	if (is_refused(e))
 		datagram_tell_sender(p, packet, UDP_FAULT_PORT);
 	return NULL;
 }
