@@ -100,7 +100,7 @@ static uint32_t entry_idle_ms(const struct datagram_port *p, const struct datagr
 {
 	const struct datagram_times *idle = &p->config.idle;
 
-	if (!e->upstream || e->report.why == WHY_SERVER_REFUSED ||
+	if (!e->upstream || e->report.why == WHY_SERVER_REFUSED || e->report.why == WHY_LOOP ||
 	    e->report.why == WHY_SERVER_UNREACHABLE)
 		return idle->refused_ms;
 	if (e->report.why == WHY_FINISHED)
@@ -245,6 +245,8 @@ static int session_get(struct datagram_port *p, const struct udp_packet *packet,
 	*ret = datagram_session_find(&p->table, client, packet->outer);
 	if (*ret)
 		return 0;
+	if (datagram_is_own(p, packet))
+		return -ELOOP;
 	make_room(p, client);
 	r = datagram_session_new(&p->table, client, packet->outer, ret);
 	if (r < 0)
@@ -271,10 +273,11 @@ static struct datagram_entry *entry_get(struct datagram_port *p, const struct ud
 			session_drop_if_empty(p, s);
 	}
 	if (r < 0) {
-		datagram_refuse(p, packet, WHY_LIMIT);
+		datagram_refuse(p, packet, r == -ELOOP ? WHY_LOOP : WHY_LIMIT);
 		return NULL;
 	}
 	p->stats.entries++;
+	e->by_loopback = packet->by_loopback;
 	timer_init(&e->timer, entry_on_timer);
 	e->report.listener = p->config.name;
 	e->report.start_ms = wall_clock_ms();
@@ -291,16 +294,6 @@ static struct datagram_entry *entry_get(struct datagram_port *p, const struct ud
 	return e;
 }
 
-/* One of our own listening sockets, addressed as such: we would talk to ourselves for ever. */
-static bool is_loop(const struct datagram_port *p, const struct addr *target)
-{
-	const struct addr *own = &p->arrival[datagram_family_index(target)].address;
-
-	if (target->port != own->port)
-		return false;
-	return addr_ip_eq(target, own) || (addr_is_unspecified(own) && sock_ip_is_local(target));
-}
-
 /* Return: the entry through which to send @packet, or NULL: it is dealt with. */
 static struct datagram_entry *route_packet(struct datagram_port *p, const struct udp_packet *packet)
 {
@@ -310,13 +303,19 @@ static struct datagram_entry *route_packet(struct datagram_port *p, const struct
 		datagram_refuse(p, packet, WHY_NO_TARGET);
 		return NULL;
 	}
-	if (is_loop(p, &packet->to)) {
+	if (datagram_is_for_us(p, &packet->to)) {
 		datagram_refuse(p, packet, WHY_LOOP);
 		return NULL;
 	}
 	e = entry_get(p, packet);
 	if (!e)
 		return NULL;
+	if (datagram_goes_round(p, e, packet)) {
+		p->stats.refused++;
+		datagram_tell_sender(p, packet, UDP_FAULT_PORT);
+		datagram_entry_expect(p, e, WHY_LOOP);
+		return NULL;
+	}
 	e->last_ms = loop_now_ms(p->loop);
 	datagram_session_used(&p->table, e->session, e->last_ms, false);
 	if (e->upstream)

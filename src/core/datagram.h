@@ -66,6 +66,7 @@ struct datagram_ops {
 	void (*ended)(void *owner, const struct datagram_report *report);
 };
 
+struct own_ports;
 struct proxy_header_conf;
 struct udp_batch;
 struct udp_packet;
@@ -99,6 +100,8 @@ struct datagram_front {
  *		Its listening sockets must give no trains (udp_apart())
  * @to:		where datagrams go whose header should name a destination and does not; .family 0:
  *		nowhere
+ * @own:	where sockets towards servers are noted, and clients are looked up; NULL: nothing
+ *		can come back
  * @batch:	the thread's; NULL: the port has one of its own
  *
  * -1 where there is no such descriptor; a listening one needs both of its raw ones, unless there
@@ -114,6 +117,7 @@ struct datagram_config {
 	const struct datagram_front *front;
 	const struct proxy_header_conf *header;
 	struct addr to;
+	struct own_ports *own;
 	struct udp_batch *batch;
 	struct datagram_limits {
 		uint32_t sessions;	      /* in total: 16384 */

@@ -90,6 +90,20 @@ void datagram_upstream_relay_errors(struct datagram_port *p, struct datagram_ups
 
 void datagram_upstream_close(struct datagram_port *p, struct datagram_upstream *u);
 
+/* Is it one of our own listening sockets, addressed as such? */
+bool datagram_is_for_us(const struct datagram_port *p, const struct addr *target);
+
+/* Does what seems to be a new client's come from us?  Then a person is told. */
+bool datagram_is_own(struct datagram_port *p, const struct udp_packet *packet);
+
+/* The same of what seems to be one more datagram of @e's client.  Or has an earlier one come back?
+ * Then that is for this one to hear, once. */
+bool datagram_goes_round(struct datagram_port *p, const struct datagram_entry *e,
+			 const struct udp_packet *packet);
+
+/* Has something come back that @u has sent?  Said once for each time. */
+bool datagram_has_looped(struct datagram_upstream *u);
+
 /* Datagrams of clients, each with its original destination. */
 void datagram_pass_up(struct datagram_port *p, const struct udp_packet *packets, unsigned int n);
 

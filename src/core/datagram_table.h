@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "core/datagram.h"
+#include "core/own_ports.h"
 #include "sys/udp.h"
 
 /* Who is talking to whom; for datagram.c.  Nothing here knows sockets. */
@@ -18,11 +19,13 @@ struct datagram_client; /* how many sessions one ip has */
  * struct datagram_upstream - a session's socket towards servers, for one kind of source
  * @entry:	it is this one's alone; NULL: the session's
  * @fd:		-1: not made yet
+ * @own:	its note, unless it has the client's own ip:port
  */
 struct datagram_upstream {
 	struct watch watch;
 	struct datagram_session *session;
 	struct datagram_entry *entry;
+	struct own_port *own;
 	int fd;
 };
 
@@ -56,6 +59,7 @@ struct datagram_session {
  * struct datagram_entry - what one client has with one destination
  * @report:	what is told at its end; @report.why is what the end by idling would mean
  * @upstream:	NULL: denied or rejected
+ * @by_loopback: its first datagram came in by lo
  * @between, @no_between: a socket for trains of replies; it could not be had
  * @tells:	each datagram to the server has a header of the PROXY protocol in front
  * @start_loop_ms, @last_ms: first and last datagram, on the loop's clock
@@ -67,7 +71,7 @@ struct datagram_entry {
 	struct datagram_session *session;
 	struct datagram_upstream *upstream;
 	struct datagram_between *between;
-	bool no_between, tells;
+	bool no_between, by_loopback, tells;
 	struct datagram_report report;
 	uint64_t start_loop_ms, last_ms;
 };

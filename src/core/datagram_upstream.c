@@ -20,6 +20,7 @@ void datagram_upstream_close(struct datagram_port *p, struct datagram_upstream *
 {
 	if (u->fd < 0)
 		return;
+	own_ports_del(p->config.own, TAKE_PTR(u->own));
 	loop_forget(p->loop, &u->watch);
 	close(u->fd);
 	u->fd = -1;
@@ -49,7 +50,7 @@ void datagram_upstream_relay_error(struct datagram_port *p, struct datagram_upst
 		icmp.router = error->router;
 	datagram_tell_client(p, &icmp);
 	if (error->fault == UDP_FAULT_PORT)
-		datagram_entry_expect(p, e, WHY_SERVER_REFUSED);
+		datagram_entry_expect(p, e, datagram_has_looped(u) ? WHY_LOOP : WHY_SERVER_REFUSED);
 	else if (error->fault != UDP_FAULT_TOO_BIG)
 		datagram_entry_expect(p, e, WHY_SERVER_UNREACHABLE);
 }
@@ -258,14 +259,16 @@ static int upstream_open(struct datagram_port *p, struct datagram_upstream *u, u
 	if (source == SOURCE_KEEP && sock_ip_is_local(client))
 		return -EADDRINUSE;
 	u->watch.on_ready = upstream_on_ready;
-	u->fd = udp_upstream(family, source == SOURCE_OWN ? NULL : client,
-			     source == SOURCE_KEEP, p->config.mark);
+	u->fd = udp_upstream(family, source == SOURCE_OWN ? NULL : client, source == SOURCE_KEEP,
+			     p->config.mark);
 	if (u->fd < 0) {
 		r = u->fd;
 		u->fd = -1;
 		return r;
 	}
 	r = loop_watch_level(p->loop, &u->watch, u->fd, false);
+	if (!r && p->config.own && source != SOURCE_KEEP)
+		r = own_ports_add(p->config.own, u->fd, &u->own);
 	if (r < 0)
 		datagram_upstream_close(p, u);
 	return r;

@@ -24,6 +24,7 @@ struct names;
 struct nfqueue_batch;
 struct own_ends;
 struct realm;
+struct own_ports;
 struct socket_maker;
 struct udp_batch;
 struct worker;
@@ -76,6 +77,7 @@ struct snapshot {
  * @knock_queues: where they come from
  * @interceptors: asked in this order whenever a server is there
  * @own_ends:	finds limpid's own connections that come back; NULL: none can
+ * @own_ports:	the same for datagrams
  * @maker:	makes the sockets that dial; NULL: limpid does
  * @workers:	all of them, so that one can hand a client over to another
  * @names:	what clients were told by name servers; NULL: nobody asks
@@ -96,6 +98,7 @@ struct realm {
 	unsigned int n_interceptors;
 	unsigned int pipes_per_worker;
 	struct own_ends *own_ends;
+	struct own_ports *own_ports;
 	struct socket_maker *maker;
 	struct worker *workers;
 	unsigned int n_workers;

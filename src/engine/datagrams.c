@@ -168,6 +168,8 @@ static void config_fill(struct owned_port *p, const struct snapshot *s)
 {
 	p->config.ops = &datagrams_ops;
 	p->config.owner = p->worker;
+	/* addresses of another namespace may be the same as ours */
+	p->config.own = p->config.inside ? NULL : p->worker->realm->own_ports;
 	p->config.limits.sessions = s->limits.sessions;
 	p->config.limits.sessions_per_client = s->limits.sessions_per_client;
 	p->config.idle.other_ms = s->timeouts.udp_ms;

@@ -14,8 +14,9 @@
 
 #include "core/names.h"
 #include "core/own_ends.h"
-#include "core/via.h"
+#include "core/own_ports.h"
 #include "core/users.h"
+#include "core/via.h"
 #include "core/worker.h"
 #include "engine/datagrams.h"
 #include "engine/dns_sockets.h"
@@ -43,7 +44,8 @@ struct engine {
 	struct listener_config inside; /* of engine_adopt() */
 	struct snapshot snapshot;
 	struct realm realm;
-	struct own_ends own_ends; /* where realm.own_ends says so */
+	struct own_ends own_ends;   /* where realm.own_ends says so */
+	struct own_ports own_ports; /* and realm.own_ports */
 	struct worker *workers;
 	struct flow_recorder *recorders;
 	struct record_writer *writer;
@@ -112,10 +114,16 @@ static int open_listener(struct engine *e, uint16_t index, const struct addr *a,
 /* Only what the firewall turns round can come back. */
 static void watch_own_ends(struct engine *e)
 {
-	bool needed = false;
+	bool needed = false, dns = false;
 
-	for (size_t i = 0; i < e->config->n_listeners; i++)
+	for (size_t i = 0; i < e->config->n_listeners; i++) {
 		needed |= listener_mode_intercepts(e->config->listeners[i].mode);
+		dns |= e->config->listeners[i].mode == LISTENER_DNS;
+	}
+	if (needed || dns) {
+		own_ports_init(&e->own_ports);
+		e->realm.own_ports = &e->own_ports;
+	}
 	if (!needed)
 		return;
 	own_ends_init(&e->own_ends);
@@ -551,6 +559,8 @@ void engine_free(struct engine *e)
 	record_writer_free(e->writer);
 	if (e->realm.own_ends)
 		own_ends_done(e->realm.own_ends);
+	if (e->realm.own_ports)
+		own_ports_done(e->realm.own_ports);
 	socket_maker_free(e->realm.maker);
 	config_free(e->config);
 	free(e->realm.listeners);

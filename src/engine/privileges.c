@@ -48,7 +48,7 @@ static uint32_t needed_by(const struct config *c)
 int realm_become(struct realm *realm, const struct config *c, const char *user, char *error,
 		 size_t error_cap_bytes)
 {
-	if (has_listener(c, LISTENER_REDIRECT)) {
+	if (has_listener(c, LISTENER_REDIRECT) || has_listener(c, LISTENER_DNS)) {
 		int r = socket_maker_new(&realm->maker);
 
 		if (r < 0) {

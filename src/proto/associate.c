@@ -163,6 +163,7 @@ static int port_open(struct association *a, int fd)
 		.name = a->flow->listener->name,
 		.mark = s->mark,
 		.front = &front,
+		.own = a->flow->worker->realm->own_ports,
 		.batch = worker_udp_batch(a->flow->worker),
 		.limits = { .sessions = 1, .sessions_per_client = 1 },
 		.idle = { .dns_ms = s->timeouts.dns_ms,

@@ -136,6 +136,15 @@ void dns_turn_away(struct dns_desk *d, const struct dns_client *c, enum why why)
 	report(d, &r);
 }
 
+/* Is it a question of limpid's own, turned round by rules that should have let it pass? */
+static bool came_back(const struct dns_desk *d, const struct dns_client *c)
+{
+	const struct realm *realm = d->worker->realm;
+
+	return c->socket && !c->socket->header && realm->own_ports &&
+	       own_ports_came_back(realm->own_ports, &c->from, &c->to, realm->snapshot->mark);
+}
+
 void dns_query(struct dns_desk *d, const struct dns_client *c, struct span query)
 {
 	struct dns_message m = { .question_end = DNS_HEADER_BYTES };
@@ -147,6 +156,12 @@ void dns_query(struct dns_desk *d, const struct dns_client *c, struct span query
 	if (query.len < DNS_HEADER_BYTES || m.response)
 		return; /* answering answers would never end */
 	fault = query_fault(query, parsed, &m);
+	if (came_back(d, c)) {
+		r.verdict = VERDICT_REJECT;
+		r.why = WHY_LOOP;
+		refuse(d, c, query, fault ? fault : DNS_SERVFAIL, &r);
+		return;
+	}
 	decide(d, c, &m, &decision);
 	r.rule = decision.rule;
 	r.verdict = decision.final ? decision.verdict : VERDICT_DENY;

@@ -39,6 +39,7 @@ static void ask_close(struct dns_ask *a)
 	a->sent = 0;
 	if (a->fd < 0)
 		return;
+	own_ports_del(a->desk->worker->realm->own_ports, TAKE_PTR(a->own));
 	loop_forget(loop_of(a), &a->watch);
 	if (a->by_tcp)
 		sock_close_orderly(a->fd);
@@ -72,7 +73,8 @@ static int ask_open(struct dns_ask *a, bool by_tcp)
 	a->bytes[LENGTH_BYTES] = (uint8_t)(a->id >> 8);
 	a->bytes[LENGTH_BYTES + 1] = (uint8_t)a->id;
 	a->by_tcp = by_tcp;
-	a->fd = by_tcp ? sock_connect(&to, NULL, 0, mark, realm->maker) : udp_connected(&to, mark);
+	a->fd = by_tcp ? sock_connect(&to, NULL, 0, mark, realm->maker)
+		       : udp_connected(&to, mark, realm->maker);
 	if (a->fd < 0) {
 		r = a->fd;
 		a->fd = -1;
@@ -80,6 +82,9 @@ static int ask_open(struct dns_ask *a, bool by_tcp)
 	}
 	if (by_tcp)
 		return loop_watch(loop_of(a), &a->watch, a->fd);
+	r = realm->own_ports ? own_ports_add(realm->own_ports, a->fd, &a->own) : 0;
+	if (r < 0)
+		return r;
 	n = sock_send(a->fd, a->bytes + LENGTH_BYTES, a->n_bytes - LENGTH_BYTES);
 	return n < 0 ? (int)n : loop_watch_level(loop_of(a), &a->watch, a->fd, false);
 }

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "codec/dns.h"
+#include "core/own_ports.h"
 #include "core/policy.h"
 #include "core/worker.h"
 #include "proto/dns.h"
@@ -67,6 +68,7 @@ struct dns_client {
  * @link:	among the desk's
  * @stream_link: among those of client.stream
  * @fd:		towards the server; -1: none
+ * @own:	its note, by UDP
  * @by_tcp:	and how
  * @id:		that the server sees; the client's is in @query
  * @first, @tried: the server to begin with, and how many have been asked (again)
@@ -82,6 +84,7 @@ struct dns_ask {
 	struct dns_client client;
 	struct addr server;
 	const struct rule *rule;
+	struct own_port *own;
 	int fd;
 	bool by_tcp;
 	bool opt;

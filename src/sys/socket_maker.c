@@ -5,7 +5,7 @@
  * limpid may run as somebody else behind such rules, a child that stays root makes its sockets
  * and passes them over a socketpair, a batch per request:
  *
- *   limpid  --- one byte: family --------------------->  child
+ *   limpid  --- one byte: which kind ----------------->  child
  *           <-- one byte: 0 or an errno, descriptors ---
  *
  * The child has no capability and no descriptor but its end of the pair, reads one byte and
@@ -34,9 +34,13 @@
 #include "sys/privileges.h"
 #include "sys/sock.h"
 #include "sys/socket_maker.h"
+#include "sys/udp.h"
 
 #define ANSWER_S 2
 #define BATCH FDPASS_MAX
+
+/* Which sockets: neither is TCP by IPv4. */
+enum { KIND_V6 = 1, KIND_UDP = 2, KINDS = 4 };
 
 struct stock {
 	int fds[BATCH];
@@ -47,21 +51,28 @@ struct socket_maker {
 	pthread_mutex_t lock;
 	int channel; /* -1: the child is gone */
 	pid_t pid;
-	struct stock stock[2]; /* IPv4, IPv6 */
+	struct stock stock[KINDS];
 };
 
-static_assert(SOCKET_MAKER_FDS == 2 * BATCH + 1, "both stocks and the channel");
+static_assert(SOCKET_MAKER_FDS == KINDS * BATCH + 1, "all stocks and the channel");
+
+static int make(uint8_t kind)
+{
+	uint8_t family = kind & KIND_V6 ? 6 : 4;
+
+	return kind & KIND_UDP ? udp_plain(family) : sock_tcp(family);
+}
 
 /* ---- the child ---- */
 
-static int answer(int channel, uint8_t family)
+static int answer(int channel, uint8_t kind)
 {
 	struct stock s = { 0 };
 	uint8_t error = 0;
 	int r;
 
 	while (s.n < BATCH) {
-		r = sock_tcp(family);
+		r = make(kind);
 		if (r < 0) {
 			error = s.n ? 0 : (uint8_t)-r;
 			break;
@@ -76,7 +87,7 @@ static int answer(int channel, uint8_t family)
 
 static _Noreturn void child_main(int channel, pid_t parent)
 {
-	uint8_t family;
+	uint8_t kind;
 	ssize_t n;
 
 	prctl(PR_SET_NAME, "limpid-sockets");
@@ -87,8 +98,8 @@ static _Noreturn void child_main(int channel, pid_t parent)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(1);
 	do
-		n = recv(STDIN_FILENO, &family, 1, 0);
-	while ((n < 0 && errno == EINTR) || (n == 1 && !answer(STDIN_FILENO, family)));
+		n = recv(STDIN_FILENO, &kind, 1, 0);
+	while ((n < 0 && errno == EINTR) || (n == 1 && !answer(STDIN_FILENO, kind)));
 	_exit(0);
 }
 
@@ -126,12 +137,12 @@ int socket_maker_new(struct socket_maker **ret)
 }
 
 /* Under the lock.  Return: 0 or -errno; -EPIPE: it is gone. */
-static int stock_fill(struct socket_maker *m, struct stock *s, uint8_t family)
+static int stock_fill(struct socket_maker *m, struct stock *s, uint8_t kind)
 {
 	uint8_t error;
 	ssize_t n;
 
-	if (fdpass_send(m->channel, &family, 1, NULL, 0) < 0)
+	if (fdpass_send(m->channel, &kind, 1, NULL, 0) < 0)
 		return -EPIPE;
 	n = fdpass_receive(m->channel, &error, 1, s->fds, &s->n);
 	if (n == -EMSGSIZE)
@@ -151,14 +162,14 @@ static void give_up(struct socket_maker *m)
 		 geteuid());
 }
 
-int socket_maker_take(struct socket_maker *m, uint8_t family)
+static int take(struct socket_maker *m, uint8_t kind)
 {
-	struct stock *s = &m->stock[family == 6];
+	struct stock *s = &m->stock[kind];
 	int r = 0, fd = -1;
 
 	pthread_mutex_lock(&m->lock);
 	if (!s->n && m->channel >= 0)
-		r = stock_fill(m, s, family);
+		r = stock_fill(m, s, kind);
 	if (r == -EPIPE)
 		give_up(m);
 	if (s->n)
@@ -166,7 +177,17 @@ int socket_maker_take(struct socket_maker *m, uint8_t family)
 	pthread_mutex_unlock(&m->lock);
 	if (fd >= 0)
 		return fd;
-	return r < 0 && r != -EPIPE ? r : sock_tcp(family);
+	return r < 0 && r != -EPIPE ? r : make(kind);
+}
+
+int socket_maker_take(struct socket_maker *m, uint8_t family)
+{
+	return take(m, family == 6 ? KIND_V6 : 0);
+}
+
+int socket_maker_take_udp(struct socket_maker *m, uint8_t family)
+{
+	return take(m, KIND_UDP | (family == 6 ? KIND_V6 : 0));
 }
 
 void socket_maker_free(struct socket_maker *m)

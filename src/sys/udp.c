@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "sys/sockaddr.h"
+#include "sys/socket_maker.h"
 #include "sys/udp.h"
 
 #ifndef IPV6_ORIGDSTADDR
@@ -18,6 +19,7 @@
 #define IPV6_RECVORIGDSTADDR IPV6_ORIGDSTADDR
 #endif
 #define BUFFER_BYTES 65536
+#define LOOPBACK 1 /* index of lo in every network namespace (LOOPBACK_IFINDEX) */
 #define QUOTED_BYTES 2048
 /* For bursts of new clients; the kernel counts about 800 bytes for a small datagram. */
 #define LISTEN_QUEUE_BYTES (4 << 20)
@@ -29,11 +31,13 @@ struct udp_batch {
 	uint8_t quoted[QUOTED_BYTES];
 };
 
-/* Room for what comes with one datagram: an address and the TOS, or an error with its sender. */
+/* Room for what comes with one datagram: an address, an interface, the TOS and the size of a
+ * train's cars, or an error with its sender. */
 union control {
 	struct cmsghdr align;
 	char data[CMSG_SPACE(sizeof(struct sock_extended_err) + sizeof(struct sockaddr_in6)) +
-		  CMSG_SPACE(sizeof(struct sockaddr_in6)) + 2 * CMSG_SPACE(sizeof(int))];
+		  CMSG_SPACE(sizeof(struct sockaddr_in6)) + 2 * CMSG_SPACE(sizeof(int)) +
+		  CMSG_SPACE(sizeof(struct in6_pktinfo))];
 };
 
 struct udp_batch *udp_batch_new(void)
@@ -51,7 +55,7 @@ static int set_int(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-static int udp_socket(uint8_t family)
+int udp_plain(uint8_t family)
 {
 	int fd = socket(family == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
 			0);
@@ -106,6 +110,9 @@ int udp_adopt_listener(int fd, uint8_t family)
 	set_queue(fd, LISTEN_QUEUE_BYTES);
 	r = family == 4 ? set_int(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
 			: set_int(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1);
+	if (!r)
+		r = family == 4 ? set_int(fd, IPPROTO_IP, IP_PKTINFO, 1)
+				: set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 	set_int(fd, IPPROTO_UDP, UDP_GRO, 1); /* where the kernel can */
 	return r < 0 ? r : set_receive_tos(fd, family);
 }
@@ -117,7 +124,7 @@ void udp_apart(int fd)
 
 int udp_listen(const struct addr *a, bool transparent, uint32_t mark)
 {
-	_cleanup_close_ int fd = udp_socket(a->family);
+	_cleanup_close_ int fd = udp_plain(a->family);
 	int r = 0;
 
 	if (fd < 0)
@@ -135,7 +142,7 @@ int udp_listen(const struct addr *a, bool transparent, uint32_t mark)
 
 int udp_relay(const struct addr *a, uint32_t mark)
 {
-	_cleanup_close_ int fd = udp_socket(a->family);
+	_cleanup_close_ int fd = udp_plain(a->family);
 	int r = 0;
 
 	if (fd < 0)
@@ -150,7 +157,7 @@ int udp_relay(const struct addr *a, uint32_t mark)
 
 int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint32_t mark)
 {
-	_cleanup_close_ int fd = udp_socket(family);
+	_cleanup_close_ int fd = udp_plain(family);
 	struct addr a;
 	int r;
 
@@ -168,8 +175,11 @@ int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
 	if (r < 0 && r != -EPERM)
 		return r;
-	if (!source)
-		return TAKE_FD(fd);
+	if (!source) { /* now, so that its port is known before the first datagram can come back */
+		a = (struct addr){ .family = family };
+		r = bind_to(fd, &a);
+		return r < 0 ? r : TAKE_FD(fd);
+	}
 	a = *source;
 	if (!keep_port)
 		a.port = 0;
@@ -183,7 +193,7 @@ int udp_upstream(uint8_t family, const struct addr *source, bool keep_port, uint
 
 int udp_between(const struct addr *from, const struct addr *to, uint32_t mark)
 {
-	_cleanup_close_ int fd = udp_socket(from->family);
+	_cleanup_close_ int fd = udp_plain(from->family);
 	union sockaddr_any s;
 	int r;
 
@@ -203,9 +213,10 @@ int udp_between(const struct addr *from, const struct addr *to, uint32_t mark)
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
-int udp_connected(const struct addr *to, uint32_t mark)
+int udp_connected(const struct addr *to, uint32_t mark, struct socket_maker *maker)
 {
-	_cleanup_close_ int fd = udp_socket(to->family);
+	_cleanup_close_ int fd =
+		maker ? socket_maker_take_udp(maker, to->family) : udp_plain(to->family);
 	union sockaddr_any s;
 
 	if (fd < 0)
@@ -220,6 +231,8 @@ static void read_control(struct msghdr *m, struct udp_packet *ret)
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
 		union sockaddr_any s = { 0 };
 		int tclass, segment;
+		struct in_pktinfo info;
+		struct in6_pktinfo info6;
 
 		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_ORIGDSTADDR) {
 			memcpy(&s.in, CMSG_DATA(c), sizeof(s.in));
@@ -232,6 +245,12 @@ static void read_control(struct msghdr *m, struct udp_packet *ret)
 		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
 			memcpy(&tclass, CMSG_DATA(c), sizeof(tclass));
 			ret->tos = (uint8_t)tclass;
+		} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+			memcpy(&info, CMSG_DATA(c), sizeof(info));
+			ret->by_loopback = info.ipi_ifindex == LOOPBACK;
+		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+			memcpy(&info6, CMSG_DATA(c), sizeof(info6));
+			ret->by_loopback = info6.ipi6_ifindex == LOOPBACK;
 		} else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
 			memcpy(&segment, CMSG_DATA(c), sizeof(segment));
 			if (segment > 0 && (size_t)segment < ret->payload.len)

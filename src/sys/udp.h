@@ -15,6 +15,8 @@
  * through raw sockets: udp_raw.h.
  */
 
+struct socket_maker;
+
 /* Datagrams handled by one system call. */
 #define UDP_BATCH 16
 
@@ -33,6 +35,7 @@ struct udp_outer {
  * @tos:	DSCP and ECN: IPv4 TOS, IPv6 traffic class
  * @head:	to be sent in front of the payload, in the same datagram
  * @outer:	received: what it came in, which is not what it says; NULL: it says all
+ * @by_loopback: received on a listening socket: it came in by lo
  * @segment_bytes: the payload is a train of datagrams of this size, of which the last may be
  *		smaller (GRO); 0: it is one
  */
@@ -42,6 +45,7 @@ struct udp_packet {
 	struct span head;
 	const struct udp_outer *outer;
 	uint8_t tos;
+	bool by_loopback;
 	uint16_t segment_bytes;
 };
 
@@ -58,6 +62,9 @@ struct udp_packet udp_packet_segment(const struct udp_packet *p, size_t i);
 struct udp_batch;
 struct udp_batch *udp_batch_new(void);
 void udp_batch_free(struct udp_batch *b);
+
+/* A socket that is nothing else yet; of IPv6, for IPv6 only. */
+int udp_plain(uint8_t family);
 
 /**
  * udp_listen() - a socket bound to exactly @a that tells original destinations
@@ -102,9 +109,11 @@ int udp_between(const struct addr *from, const struct addr *to, uint32_t mark);
 /**
  * udp_connected() - a socket that sends to @to and takes datagrams from nobody else
  *
+ * @maker:	makes the socket; NULL: it is made here
+ *
  * From a port that the kernel chooses at random.  Errors of the network come with the next call.
  */
-int udp_connected(const struct addr *to, uint32_t mark);
+int udp_connected(const struct addr *to, uint32_t mark, struct socket_maker *maker);
 
 /**
  * udp_answer() - send @p->payload to @p->to from the ip of @p->from, one that @fd is bound to

@@ -147,7 +147,7 @@ def start(tmp_path):
     def begin(bare, config, workdir=None, options=(), **more):
         # Who has changed its user cannot be traced, not even by its own sanitizer.
         if "--user" in options:
-            more["prefix"] = ["env", "ASAN_OPTIONS=detect_leaks=0"]
+            more["prefix"] = ["env", "ASAN_OPTIONS=detect_leaks=0", *more.get("prefix", ())]
         limpid = Limpid(bare.proxy, config, workdir or tmp_path / "limpid", options=options,
                         **more)
         running.append(limpid)

@@ -138,22 +138,25 @@ static uid_t owner(int fd)
 	return fstat(fd, &st) < 0 ? (uid_t)-2 : st.st_uid;
 }
 
-/* More than one batch, both families by turns; then the maker is killed. */
+/* More than one batch, both families and kinds by turns; then the maker is killed. */
 static int sockets_of_root(void)
 {
 	struct socket_maker *m;
-	int fds[100], domain;
+	int fds[100], domain, type;
 	socklen_t len = sizeof(domain);
 	char error[128];
 
 	HOLDS(!socket_maker_new(&m));
 	HOLDS(!privileges_drop(USER, 0, error, sizeof(error)));
 	for (int i = 0; i < 100; i++) {
-		fds[i] = socket_maker_take(m, i % 3 ? 4 : 6);
+		fds[i] = i % 5 ? socket_maker_take(m, i % 3 ? 4 : 6)
+			       : socket_maker_take_udp(m, i % 3 ? 4 : 6);
 		HOLDS(fds[i] >= 0);
 		HOLDS(owner(fds[i]) == 0);
 		HOLDS(!getsockopt(fds[i], SOL_SOCKET, SO_DOMAIN, &domain, &len));
 		HOLDS(domain == (i % 3 ? AF_INET : AF_INET6));
+		HOLDS(!getsockopt(fds[i], SOL_SOCKET, SO_TYPE, &type, &len));
+		HOLDS(type == (i % 5 ? SOCK_STREAM : SOCK_DGRAM));
 		HOLDS(fcntl(fds[i], F_GETFL) & O_NONBLOCK);
 		HOLDS(fcntl(fds[i], F_GETFD) & FD_CLOEXEC);
 	}
