@@ -236,7 +236,7 @@ static enum lane_result copy_once(struct lane *l, struct lane_tools *t, size_t *
 /* One pull into an empty pipe, which is pushed by drain().  LANE_BUSY: something moved. */
 static enum lane_result splice_once(struct lane *l, size_t *moved, int *ret_error)
 {
-	ssize_t n = l->from->top->ops->pull(l->from->top, l->pipe);
+	ssize_t n = l->from->top->ops->pull(l->from->top, l->pipe, SIZE_MAX);
 
 	if (n == -EAGAIN)
 		return LANE_WAITS;

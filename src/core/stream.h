@@ -36,7 +36,7 @@ struct stream_ops {
 	int (*finish)(struct stream *s);
 	void (*close)(struct stream *s, bool orderly);
 	bool (*ready)(const struct stream *s);
-	ssize_t (*pull)(struct stream *s, struct pipe *p);
+	ssize_t (*pull)(struct stream *s, struct pipe *p, size_t max_bytes);
 	ssize_t (*push)(struct stream *s, struct pipe *p);
 };
 

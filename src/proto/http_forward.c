@@ -122,7 +122,7 @@ static int flush(struct end *e, struct buf *rest)
 	return stream_flush(e->top);
 }
 
-static void moved(struct hub *h, uint64_t n)
+void hub_moved(struct hub *h, uint64_t n)
 {
 	struct worker *w = h->flow->worker;
 
@@ -140,7 +140,7 @@ bool hub_send_down(struct hub *h, struct span s)
 			   r == -ENOMEM || r == -EMSGSIZE ? WHY_INTERNAL : WHY_CLIENT_RESET);
 		return false;
 	}
-	moved(h, s.len);
+	hub_moved(h, s.len);
 	return true;
 }
 
@@ -163,7 +163,7 @@ static bool send_up(struct hub *h, struct span s)
 		flow_close(h->flow, WHY_INTERNAL);
 		return false;
 	}
-	moved(h, s.len);
+	hub_moved(h, s.len);
 	if (r < 0)
 		hub_up_dead(h);
 	return r == 0;
@@ -219,6 +219,7 @@ void hub_exchange_over(struct hub *h, enum why why)
 	h->why = why;
 	if (h->status != 101)
 		hub_shown_end(h);
+	hub_bulk_forget(h);
 	if (h->origin && h->origin_keep && whole && !h->alone)
 		origin_give(TAKE_PTR(h->origin));
 	else
@@ -352,6 +353,7 @@ static void forward_forget(struct flow *f)
 	f->proto_state = NULL;
 	if (h->step == HUB_DIAL || h->step == HUB_EXCHANGE)
 		record(h, f->why);
+	hub_bulk_forget(h);
 	origin_drop(h, false);
 	buf_done(&h->in);
 	buf_done(&h->up);

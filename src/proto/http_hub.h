@@ -40,6 +40,7 @@ enum hub_step {
  * @hungry:	of which is less than a head
  * @head_ms:	since when
  * @up, @down:	not taken yet by the server, by the client
+ * @up_pipe, @down_pipe: content that goes by splice, and is not taken yet: see http_bulk.c
  * @again:	the head of a request that may be sent again, on a new connection
  * @reply:	the beginning of the answer's head
  * @trailers:	of the direction that has come to them: of the answer, once it has begun
@@ -70,6 +71,7 @@ struct hub {
 	struct buf in, up, down, again, reply, trailers, login, said;
 	uint64_t login_ms, start_us, head_ms;
 	struct http1_body up_body, down_body;
+	struct pipe *up_pipe, *down_pipe;
 	uint64_t up_bytes, down_bytes;
 	unsigned int status;
 	uint16_t method_bytes, url_bytes, agent_bytes;
@@ -142,6 +144,18 @@ void hub_dialled(struct hub *h, enum why outcome);
 bool hub_request(struct hub *h);  /* in HUB_HEAD */
 bool hub_upload(struct hub *h);	  /* in HUB_EXCHANGE */
 bool hub_download(struct hub *h); /* likewise */
+
+/*
+ * Content whose end is far, from socket to socket: http_bulk.c.  The last of it is left to be read
+ * as ever.  True: nothing is to be read now; it goes on with the next event, or the flow or the
+ * server is dead.
+ */
+bool hub_bulk_up(struct hub *h);
+bool hub_bulk_down(struct hub *h);
+void hub_bulk_forget(struct hub *h);
+
+/* Note that @n bytes have moved. */
+void hub_moved(struct hub *h, uint64_t n);
 
 /* Who looks at it has left, and what was held goes on. */
 bool hub_let_leave(struct hub *h);

@@ -507,7 +507,7 @@ bool hub_upload(struct hub *h)
 	uint8_t *bytes;
 	size_t n, len, used;
 
-	if (h->up_over || h->up.len)
+	if (h->up_over || h->up.len || hub_bulk_up(h))
 		return false;
 	n = fresh ? client_read(h) : h->in.len;
 	if (flow_is_over(f))

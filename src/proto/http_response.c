@@ -335,7 +335,7 @@ bool hub_download(struct hub *h)
 	bool shown = hub_is_shown(&f->down);
 	ssize_t n;
 
-	if (h->down.len || !end_can_read(e))
+	if (h->down.len || hub_bulk_down(h) || !end_can_read(e))
 		return false;
 	n = stream_read(e->top, t->buffer, HTTP_HALF(t));
 	if (n == -EAGAIN)

@@ -93,11 +93,11 @@ static void tcp_close(struct stream *s, bool orderly)
 	e->fd = -1;
 }
 
-static ssize_t tcp_pull(struct stream *s, struct pipe *p)
+static ssize_t tcp_pull(struct stream *s, struct pipe *p, size_t max_bytes)
 {
 	struct end *e = s->end;
 	bool was_empty = !p->len_bytes;
-	ssize_t n = pipe_pull(p, e->fd);
+	ssize_t n = pipe_pull(p, e->fd, max_bytes);
 
 	if (n == 0)
 		return tcp_end(e);

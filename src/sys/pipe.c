@@ -86,9 +86,10 @@ void pipe_put(struct pipe_pool *p, struct pipe *pipe)
 		list_add_tail(&p->free, &pipe->link);
 }
 
-ssize_t pipe_pull(struct pipe *pipe, int fd)
+ssize_t pipe_pull(struct pipe *pipe, int fd, size_t max_bytes)
 {
-	ssize_t n = splice(fd, NULL, pipe->write_fd, NULL, pipe->cap_bytes - pipe->len_bytes,
+	size_t room = pipe->cap_bytes - pipe->len_bytes;
+	ssize_t n = splice(fd, NULL, pipe->write_fd, NULL, max_bytes < room ? max_bytes : room,
 			   SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 
 	if (n < 0)

@@ -38,12 +38,12 @@ struct pipe *pipe_get(struct pipe_pool *p);
 void pipe_put(struct pipe_pool *p, struct pipe *pipe);
 
 /**
- * pipe_pull() - socket to pipe
+ * pipe_pull() - socket to pipe, at most @max_bytes
  *
  * Return: bytes, 0 at the end of the stream, -EAGAIN: no data if the pipe is empty (a pipe
  * that holds something may also be out of slots), or another -errno.
  */
-ssize_t pipe_pull(struct pipe *pipe, int fd);
+ssize_t pipe_pull(struct pipe *pipe, int fd, size_t max_bytes);
 
 /* Pipe to socket.  Return: bytes, -EAGAIN, or another -errno. */
 ssize_t pipe_push(struct pipe *pipe, int fd);

@@ -144,10 +144,11 @@ static inline ssize_t double_read(struct stream *s, uint8_t *dst, size_t cap_byt
 	return n;
 }
 
-static inline ssize_t double_pull(struct stream *s, struct pipe *p)
+static inline ssize_t double_pull(struct stream *s, struct pipe *p, size_t max_bytes)
 {
 	struct double_end *d = double_of(s);
-	ssize_t n = double_give(d, p->cap_bytes - p->len_bytes);
+	size_t room = p->cap_bytes - p->len_bytes;
+	ssize_t n = double_give(d, max_bytes < room ? max_bytes : room);
 	uint8_t *bytes;
 
 	d->n_pulls++;

@@ -183,7 +183,7 @@ static void drain_reset(struct wire *w, size_t expect, bool by_pull)
 	ssize_t n;
 
 	do {
-		n = by_pull ? w->end.top->ops->pull(w->end.top, p) : wire_read(w, 1000);
+		n = by_pull ? w->end.top->ops->pull(w->end.top, p, SIZE_MAX) : wire_read(w, 1000);
 		assert_int_not_equal(n, -EAGAIN);
 		got += n > 0 ? (size_t)n : 0;
 	} while (n > 0);
@@ -192,7 +192,7 @@ static void drain_reset(struct wire *w, size_t expect, bool by_pull)
 	for (unsigned int k = 0; k < 3; k++) {
 		assert_int_equal(wire_read(w, 1000), -ECONNRESET);
 		if (p)
-			assert_int_equal(w->end.top->ops->pull(w->end.top, p), -ECONNRESET);
+			assert_int_equal(w->end.top->ops->pull(w->end.top, p, SIZE_MAX), -ECONNRESET);
 	}
 	if (p)
 		pipe_put(&w->pipes, p);
@@ -306,7 +306,7 @@ static void test_pull_out_of_slots(void **state)
 	nap_ms(20);
 	wire_settle(&w);
 	do {
-		n = w.end.top->ops->pull(w.end.top, p);
+		n = w.end.top->ops->pull(w.end.top, p, SIZE_MAX);
 		got += n > 0 ? (size_t)n : 0;
 	} while (n > 0 && got < 600 * 17);
 	if (n == -EAGAIN)
@@ -324,7 +324,7 @@ static void test_pull_out_of_slots(void **state)
 		got += (size_t)n;
 	}
 	w.end.readable = true;
-	assert_int_equal(w.end.top->ops->pull(w.end.top, p), -EAGAIN);
+	assert_int_equal(w.end.top->ops->pull(w.end.top, p, SIZE_MAX), -EAGAIN);
 	assert_false(w.end.readable); /* an empty pipe: it was the socket */
 	pipe_put(&w.pipes, p);
 	wire_done(&w);
@@ -343,9 +343,9 @@ static void test_pull_end(void **state)
 	shutdown(w.peer, SHUT_WR);
 	wire_await(&w, POLLRDHUP);
 	wire_settle(&w);
-	assert_int_equal(w.end.top->ops->pull(w.end.top, p), 4);
+	assert_int_equal(w.end.top->ops->pull(w.end.top, p, SIZE_MAX), 4);
 	assert_true(w.end.readable);
-	assert_int_equal(w.end.top->ops->pull(w.end.top, p), 0);
+	assert_int_equal(w.end.top->ops->pull(w.end.top, p, SIZE_MAX), 0);
 	assert_int_equal(p->len_bytes, 4);
 	pipe_put(&w.pipes, p); /* holds bytes: closed, not lent again */
 	assert_int_equal(w.pipes.n_made, 0);
