@@ -117,6 +117,18 @@ def pieces_arrive(sender, receiver):
     assert read_exactly(receiver, 11) == b"firstsecond"
 
 
+def test_hello_in_pieces_is_not_held_up(way, limpid):
+    # pylint: disable=unused-argument
+    data = client_hello("a.name.test")
+    listener = way.listen()
+    client = way.connect()
+    before = delayed_acks(way.lab.proxy)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+    send_in_pieces(client, data, [100])
+    assert read_exactly(way.lab.accept(listener), len(data)) == data
+    assert delayed_acks(way.lab.proxy) == before
+
+
 def test_answer_in_pieces_is_not_held_up(way, limpid):
     # pylint: disable=unused-argument
     data = client_hello("a.name.test")

@@ -116,20 +116,35 @@ static bool has_no_delay(const struct wire *w)
 
 /* Who speaks first has the usual options when they matter.  (What becomes of ACKs is seen where
  * the handshake waits for the first bytes: in the lab.) */
-static void test_options_of_who_speaks_first(void **state)
+static void speak_first(bool by_push)
 {
 	struct wire w;
 
-	(void)state;
 	wire_init_how(&w, SOCK_SPEAK_FIRST);
 	w.end.opening = END_SPEAKS_FIRST;
 	wire_settle(&w);
 	assert_false(has_no_delay(&w));
 	assert_int_equal(stream_write(w.end.top, (const uint8_t *)"first", 5), 5);
 	assert_false(has_no_delay(&w));
-	assert_int_equal(stream_write(w.end.top, (const uint8_t *)"second", 6), 6);
+	if (by_push) {
+		struct pipe *p = pipe_get(&w.pipes);
+
+		assert_int_equal(write(p->write_fd, "second", 6), 6);
+		p->len_bytes = 6;
+		assert_int_equal(w.end.top->ops->push(w.end.top, p), 6);
+		pipe_put(&w.pipes, p);
+	} else {
+		assert_int_equal(stream_write(w.end.top, (const uint8_t *)"second", 6), 6);
+	}
 	assert_true(has_no_delay(&w));
 	wire_done(&w);
+}
+
+static void test_options_of_who_speaks_first(void **state)
+{
+	(void)state;
+	speak_first(false);
+	speak_first(true);
 }
 
 /* FIN and bytes in one edge: there is no other, so the short read must not end reading. */
