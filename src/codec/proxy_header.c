@@ -272,10 +272,12 @@ static bool v2_body(struct span header, struct proxy_header *ret)
 	int n = v2_address_bytes(family);
 
 	ret->local = command == V2_LOCAL;
+	if (ret->local) /* whatever else it says (section 2.2) */
+		return true;
 	if (n < 0 || transport > 2 || body.len < (size_t)n)
 		return false;
 	ret->datagram = transport == 2;
-	if (!ret->local && transport && (family == FAMILY_IPV4 || family == FAMILY_IPV6))
+	if (transport && (family == FAMILY_IPV4 || family == FAMILY_IPV6))
 		v2_addresses(body.data, family == FAMILY_IPV6, ret);
 	for (body = span_skip(body, (size_t)n); body.len;)
 		if (!tlv_take(&body, &type, &value) || !tlv_note(header, type, value, ret))
