@@ -191,12 +191,12 @@ def result(process, timeout_s):
     return json.loads(out)
 
 
-def pss_kib(pids):
+def pss_kib(pids, what="Pss"):
     total = 0
     for pid in pids:
         try:
             text = open(f"/proc/{pid}/smaps_rollup").read()
-            total += int(re.search(r"^Pss:\s+(\d+)", text, re.M)[1])
+            total += int(re.search(rf"^{what}:\s+(\d+)", text, re.M)[1])
         except OSError:
             pass
     return total
@@ -275,11 +275,14 @@ def udp_memory(bed, work, scenario, name, log):
         while descriptors(pids) > fds and time.time() < deadline:
             time.sleep(0.25)
         time.sleep(0.5)
-        return pss_kib(pids)
+        return own_kib()
 
-    base, fds = pss_kib(pids), descriptors(pids)
+    def own_kib():      # what the process has written; Pss depends on who else uses the files
+        return pss_kib(pids, "Anonymous")
+
+    base, fds = own_kib(), descriptors(pids)
     row = open_sessions(UDP_SESSIONS)
-    held, held_fds = pss_kib(pids), descriptors(pids)
+    held, held_fds = own_kib(), descriptors(pids)
     after = rest_after()
     row["errors"] += open_sessions(UDP_IN_TURN)["errors"]
     last = rest_after()

@@ -26,6 +26,8 @@ void datagram_table_init(struct datagram_table *t, const struct datagram_limits 
 	map_init(&t->entries, seed[2]);
 	for (int i = 0; i < 2; i++)
 		list_init(&t->by_use[i]);
+	pool_init(&t->session_pool, sizeof(struct datagram_session));
+	pool_init(&t->entry_pool, sizeof(struct datagram_entry));
 	t->limits = *limits;
 }
 
@@ -34,6 +36,8 @@ void datagram_table_done(struct datagram_table *t)
 	map_done(&t->clients);
 	map_done(&t->sessions);
 	map_done(&t->entries);
+	pool_done(&t->session_pool);
+	pool_done(&t->entry_pool);
 }
 
 static struct datagram_client *client_find(const struct datagram_table *t, const struct addr *ip,
@@ -129,10 +133,11 @@ int datagram_session_new(struct datagram_table *t, const struct addr *client,
 	r = client_get(t, client, &c);
 	if (r < 0)
 		return r;
-	s = NEW0(struct datagram_session);
+	s = pool_get(&t->session_pool);
 	r = s ? map_add(&t->sessions, &s->node, session_hash(t, client, outer)) : -ENOMEM;
 	if (r < 0) {
-		free(s);
+		if (s)
+			pool_put(&t->session_pool, s);
 		client_put(t, c);
 		return r;
 	}
@@ -161,7 +166,7 @@ void datagram_session_free(struct datagram_table *t, struct datagram_session *s)
 	list_del(&s->by_use_ip);
 	s->client_ip->n_sessions--;
 	client_put(t, s->client_ip);
-	free(s);
+	pool_put(&t->session_pool, s);
 }
 
 void datagram_session_used(struct datagram_table *t, struct datagram_session *s, uint64_t now_ms,
@@ -254,10 +259,11 @@ int datagram_entry_new(struct datagram_table *t, struct datagram_session *s,
 
 	if (s->n_entries >= t->limits.entries_per_session)
 		return -ENOSPC;
-	e = NEW0(struct datagram_entry);
+	e = pool_get(&t->entry_pool);
 	r = e ? map_add(&t->entries, &e->node, entry_hash(t, s, target)) : -ENOMEM;
 	if (r < 0) {
-		free(e);
+		if (e)
+			pool_put(&t->entry_pool, e);
 		return r;
 	}
 	e->session = s;
@@ -277,5 +283,5 @@ void datagram_entry_free(struct datagram_table *t, struct datagram_entry *e)
 	facts_done(&(struct facts){ .proxy = e->report.proxy });
 	free(e->report.host);
 	free(e->report.learnt_name);
-	free(e);
+	pool_put(&t->entry_pool, e);
 }

@@ -4,6 +4,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "base/pool.h"
 #include "core/datagram.h"
 #include "core/own_ports.h"
 #include "sys/udp.h"
@@ -81,6 +82,7 @@ struct datagram_entry {
  */
 struct datagram_table {
 	struct map clients, sessions, entries;
+	struct pool session_pool, entry_pool;
 	struct list by_use[2]; /* by session->answered */
 	struct datagram_limits limits;
 };
