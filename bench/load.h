@@ -126,6 +126,6 @@ size_t host_port(char *dst, size_t cap, const struct sockaddr_storage *to);
 /* load_datagram.c */
 void datagram_measure(const struct task *task);
 void datagram_serve(int fd, enum app app);
-void datagram_options(int fd);
+void datagram_options(int fd, bool trains);
 
 #endif

@@ -4,9 +4,9 @@
  *
  * Each flow is a socket of its own, a closed loop with a number of datagrams on their way: one
  * (echo), or a window of trains.  Trains leave by UDP_SEGMENT and are read by UDP_GRO, as QUIC
- * programs do: down, each request is answered by a train; up, each train by the number of
- * datagrams that came.  What does not come within LOSS_NS is counted as an error, and the flow
- * goes on.  Behind a SOCKS5 proxy each flow has an association of its own, made in advance.
+ * programs do; who expects single datagrams reads them singly, however they were sent.  Down, each
+ * request is answered by a train; up, each train by the number of datagrams that came.  What does
+ * not come within LOSS_NS is counted as an error, and the flow goes on.  Behind a SOCKS5 proxy each flow has an association of its own, made in advance.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -41,7 +41,7 @@ struct flows {
 	uint8_t out[TRAIN_DATAGRAMS * TRAIN_BYTES];
 };
 
-void datagram_options(int fd)
+void datagram_options(int fd, bool trains)
 {
 	const int bytes = BUFFER_BYTES, one = 1;
 
@@ -49,7 +49,8 @@ void datagram_options(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof(one));
+	if (trains)
+		setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof(one));
 	setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one)); /* the origin's */
 }
 
@@ -179,7 +180,7 @@ static void flow_start(struct flows *s, struct flow *f)
 	if (f->fd < 0)
 		die("socket");
 	if (t->app != APP_UDP)
-		datagram_options(f->fd);
+		datagram_options(f->fd, t->app == APP_TRAIN);
 	if ((from.ss_family && bind(f->fd, (struct sockaddr *)&from, t->addr_len) < 0) ||
 	    connect(f->fd, (struct sockaddr *)&peer, t->addr_len) < 0)
 		die("connect");

@@ -137,7 +137,7 @@ static void server_listen(struct server *s, enum app app, unsigned int port)
 	if (bind(e->fd, (struct sockaddr *)&any, sizeof(any)) < 0)
 		die("bind");
 	if (app_is_datagram(app))
-		datagram_options(e->fd);
+		datagram_options(e->fd, app == APP_SINK);
 	else if (listen(e->fd, 4096) < 0)
 		die("listen");
 	server_watch(s, e);

@@ -102,15 +102,20 @@ bool datagram_between_use(struct datagram_port *p, struct datagram_entry *e,
 	return !e->no_between;
 }
 
-int datagram_between_send(const struct datagram_entry *e, const struct udp_packet *packet)
+int datagram_between_send(const struct datagram_entry *e, const struct udp_packet *const *list,
+			  unsigned int n)
 {
-	struct udp_packet nameless = *packet;
-	const struct udp_packet *list = &nameless;
+	struct udp_packet nameless[UDP_BATCH];
+	const struct udp_packet *out[UDP_BATCH];
 	int r;
 
-	nameless.to = (struct addr){ 0 };
-	r = udp_send_batch(e->between->fd, &list, 1);
+	for (unsigned int i = 0; i < n; i++) {
+		nameless[i] = *list[i];
+		nameless[i].to = (struct addr){ 0 };
+		out[i] = &nameless[i];
+	}
+	r = udp_send_batch(e->between->fd, out, n);
 	if (r == -ECONNREFUSED) /* said of an earlier one */
-		r = udp_send_batch(e->between->fd, &list, 1);
-	return r < 0 ? r : 0;
+		r = udp_send_batch(e->between->fd, out, n);
+	return r;
 }

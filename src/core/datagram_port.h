@@ -111,8 +111,9 @@ void datagram_pass_up(struct datagram_port *p, const struct udp_packet *packets,
 bool datagram_between_use(struct datagram_port *p, struct datagram_entry *e,
 			  const struct udp_packet *packet);
 
-/* Return: 0 or -errno; a train may have to be taken apart, as with udp_send_batch(). */
-int datagram_between_send(const struct datagram_entry *e, const struct udp_packet *packet);
+/* As udp_send_batch(). */
+int datagram_between_send(const struct datagram_entry *e, const struct udp_packet *const *list,
+			  unsigned int n);
 
 void datagram_between_close(struct datagram_port *p, struct datagram_entry *e);
 

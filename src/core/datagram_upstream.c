@@ -68,6 +68,7 @@ struct replies {
 	const struct udp_packet *list[UDP_BATCH];
 	struct datagram_entry *entries[UDP_BATCH];
 	unsigned int n;
+	bool between; /* all are of one entry, and go through its own socket */
 };
 
 static void count_down(struct datagram_entry *e, const struct udp_packet *packet)
@@ -109,11 +110,18 @@ static int front_reply(struct datagram_port *p, const struct datagram_session *s
 	return udp_send_batch(fd, out, n);
 }
 
+static void replies_send_between(struct datagram_port *p, const struct datagram_session *s,
+				 struct replies *r);
+
 static void replies_send(struct datagram_port *p, const struct datagram_session *s,
 			 struct replies *r)
 {
 	int fd = p->config.reply_fd[datagram_family_index(datagram_session_peer(s))];
 
+	if (r->between) {
+		replies_send_between(p, s, r);
+		return;
+	}
 	for (unsigned int i = 0; i < r->n;) {
 		int sent = p->config.front ? front_reply(p, s, r->list + i, r->n - i)
 					   : udp_reply_batch(fd, r->list + i, r->n - i);
@@ -128,10 +136,12 @@ static void replies_send(struct datagram_port *p, const struct datagram_session 
 
 static void replies_add(struct datagram_port *p, const struct datagram_session *s,
 			struct replies *r, struct datagram_entry *e,
-			const struct udp_packet *packet)
+			const struct udp_packet *packet, bool between)
 {
-	if (r->n == UDP_BATCH)
+	if (r->n == UDP_BATCH ||
+	    (r->n && (r->between != between || (between && r->entries[0] != e))))
 		replies_send(p, s, r);
+	r->between = between;
 	r->entries[r->n] = e;
 	r->list[r->n++] = packet;
 }
@@ -147,31 +157,46 @@ static void replies_add_apart(struct datagram_port *p, const struct datagram_ses
 	replies_send(p, s, r);
 	for (size_t i = 0; i < n; i++) {
 		parts[i % UDP_BATCH] = udp_packet_segment(train, i);
-		replies_add(p, s, r, e, &parts[i % UDP_BATCH]);
+		replies_add(p, s, r, e, &parts[i % UDP_BATCH], false);
 		if (r->n == UDP_BATCH)
 			replies_send(p, s, r);
 	}
 	replies_send(p, s, r);
 }
 
+static void replies_send_between(struct datagram_port *p, const struct datagram_session *s,
+				 struct replies *r)
+{
+	struct replies apart = { 0 };
+
+	for (unsigned int i = 0; i < r->n;) {
+		int sent = datagram_between_send(r->entries[i], r->list + i, r->n - i);
+
+		for (int k = 0; k < sent; k++)
+			count_down(r->entries[i + (unsigned int)k], r->list[i + (unsigned int)k]);
+		if (sent > 0) {
+			i += (unsigned int)sent;
+			continue;
+		}
+		if (sent == -EAGAIN || sent == -ENOBUFS)
+			drop_down(p, r->entries[i]);
+		else
+			replies_add_apart(p, s, &apart, r->entries[i], r->list[i]);
+		i++;
+	}
+	r->n = 0;
+}
+
 /* One reply goes on its way, in its turn. */
 static void reply(struct datagram_port *p, const struct datagram_session *s, struct replies *r,
 		  struct datagram_entry *e, const struct udp_packet *packet)
 {
-	int error = -ENOENT;
+	bool between = datagram_between_use(p, e, packet);
 
-	if (datagram_between_use(p, e, packet)) {
-		replies_send(p, s, r);
-		error = datagram_between_send(e, packet);
-		if (!error)
-			count_down(e, packet);
-	}
-	if (error == -EAGAIN || error == -ENOBUFS)
-		drop_down(p, e);
-	else if (error && packet->segment_bytes)
+	if (packet->segment_bytes && !between)
 		replies_add_apart(p, s, r, e, packet);
-	else if (error)
-		replies_add(p, s, r, e, packet);
+	else
+		replies_add(p, s, r, e, packet, between);
 }
 
 static void replied(struct datagram_port *p, struct datagram_entry *e)

@@ -21,6 +21,10 @@
 #define BUFFER_BYTES 65536
 #define LOOPBACK 1 /* index of lo in every network namespace (LOOPBACK_IFINDEX) */
 #define QUOTED_BYTES 2048
+/* Datagrams that may leave as one train: those that fit the usual link, the kernel's numbers. */
+#define JOIN_BYTES 1472
+#define TRAIN_BYTES 65000
+#define TRAIN_SEGMENTS 64
 /* For bursts of new clients; the kernel counts about 800 bytes for a small datagram. */
 #define LISTEN_QUEUE_BYTES (4 << 20)
 #define RELAY_QUEUE_BYTES (512 << 10) /* of one client */
@@ -356,31 +360,106 @@ int udp_answer(int fd, const struct udp_packet *p)
 	return sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int n)
+/* Consecutive packets that leave as one message: a train of datagrams of @size. */
+struct group {
+	unsigned int n;
+	size_t size, bytes, segments;
+	bool open; /* all of its datagrams are of that size: more may follow */
+};
+
+static size_t datagram_bytes(const struct udp_packet *p)
 {
-	struct mmsghdr m[UDP_BATCH];
-	struct iovec iov[UDP_BATCH][2];
-	union sockaddr_any to[UDP_BATCH];
-	union control control[UDP_BATCH];
-	int r;
+	return p->segment_bytes ? p->segment_bytes : p->head.len + p->payload.len;
+}
+
+static void group_add(struct group *g, const struct udp_packet *p)
+{
+	size_t bytes = p->head.len + p->payload.len;
+
+	if (!g->n)
+		g->size = datagram_bytes(p);
+	g->n++;
+	g->bytes += bytes;
+	g->segments += udp_packet_count(p);
+	g->open = g->size && g->size <= JOIN_BYTES && bytes % g->size == 0;
+}
+
+/* May @p follow @last in the same train? */
+static bool group_takes(const struct group *g, const struct udp_packet *last,
+			const struct udp_packet *p)
+{
+	size_t bytes = p->head.len + p->payload.len;
+
+	return g->open && bytes && g->bytes + bytes <= TRAIN_BYTES &&
+	       g->segments + udp_packet_count(p) <= TRAIN_SEGMENTS &&
+	       (p->segment_bytes ? p->segment_bytes == g->size : bytes <= g->size) &&
+	       p->tos == last->tos && addr_eq(&p->to, &last->to);
+}
+
+/* The messages to send, at most one for each packet; return: how many. */
+static unsigned int make_groups(const struct udp_packet *const *packets, unsigned int n, bool join,
+				struct group group[static UDP_BATCH])
+{
+	unsigned int n_groups = 0;
 
 	for (unsigned int i = 0; i < n; i++) {
-		const struct udp_packet *p = packets[i];
+		if (!join || !n_groups ||
+		    !group_takes(&group[n_groups - 1], packets[i - 1], packets[i]))
+			group[n_groups++] = (struct group){ 0 };
+		group_add(&group[n_groups - 1], packets[i]);
+	}
+	return n_groups;
+}
 
-		iov[i][0] = (struct iovec){ (void *)p->head.data, p->head.len };
-		iov[i][1] = (struct iovec){ (void *)p->payload.data, p->payload.len };
-		m[i].msg_hdr = (struct msghdr){
-			.msg_iov = &iov[i][!p->head.len],
-			.msg_iovlen = p->head.len ? 2 : 1,
-		};
-		if (p->to.family) {
-			m[i].msg_hdr.msg_name = &to[i];
-			m[i].msg_hdr.msg_namelen = sockaddr_from_addr(&to[i], &p->to);
+static int send_groups(int fd, const struct udp_packet *const *packets, const struct group *group,
+		       unsigned int n)
+{
+	struct mmsghdr m[UDP_BATCH];
+	struct iovec iov[2 * UDP_BATCH], *next = iov;
+	union sockaddr_any to[UDP_BATCH];
+	union control control[UDP_BATCH];
+	int r, sent = 0;
+
+	for (unsigned int i = 0; i < n; packets += group[i++].n) {
+		struct udp_packet first = *packets[0];
+
+		m[i].msg_hdr = (struct msghdr){ .msg_iov = next };
+		for (unsigned int k = 0; k < group[i].n; k++) {
+			const struct udp_packet *p = packets[k];
+
+			if (p->head.len)
+				*next++ = (struct iovec){ (void *)p->head.data, p->head.len };
+			*next++ = (struct iovec){ (void *)p->payload.data, p->payload.len };
 		}
-		write_control(&m[i].msg_hdr, &control[i], p);
+		m[i].msg_hdr.msg_iovlen = (size_t)(next - m[i].msg_hdr.msg_iov);
+		if (first.to.family) {
+			m[i].msg_hdr.msg_name = &to[i];
+			m[i].msg_hdr.msg_namelen = sockaddr_from_addr(&to[i], &first.to);
+		}
+		if (group[i].n > 1)
+			first.segment_bytes = (uint16_t)group[i].size;
+		write_control(&m[i].msg_hdr, &control[i], &first);
 	}
 	r = sendmmsg(fd, m, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-	return r < 0 ? -errno : r;
+	if (r < 0)
+		return -errno;
+	for (int i = 0; i < r; i++)
+		sent += (int)group[i].n;
+	return sent;
+}
+
+int udp_send_batch(int fd, const struct udp_packet *const *packets, unsigned int n)
+{
+	struct group group[UDP_BATCH];
+	unsigned int n_groups = make_groups(packets, n, true, group);
+	int r = send_groups(fd, packets, group, n_groups);
+
+	/* What is too large for this way, or the way takes no trains: as they came. */
+	if ((r == -EINVAL || r == -EMSGSIZE || r == -EIO) && group[0].n > 1) {
+		n_groups = make_groups(packets, group[0].n, false, group);
+		r = send_groups(fd, packets, group, n_groups);
+	}
+	return r;
 }
 
 int udp_send_fragmented(int fd, const struct udp_packet *packet)

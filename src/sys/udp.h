@@ -136,7 +136,8 @@ int udp_recv_batch(int fd, struct udp_batch *b, struct udp_packet ret[static UDP
  * @n:		1..UDP_BATCH
  *
  * A train goes as one where the way to the server can (else -EINVAL, -EMSGSIZE or -EIO: send its
- * segments one by one).  On a connected socket @to may be unset.
+ * segments one by one).  Consecutive datagrams of one size to the same place go as a train, too;
+ * where that fails they are sent one by one here.  On a connected socket @to may be unset.
  *
  * Return: packets sent, > 0 (the next one had an error: call again with the rest), or the
  * -errno of the first.
