@@ -326,3 +326,43 @@ def test_switched_without_being_asked(client, origin, head, asked):
     connection.sock.sendall(f"HTTP/1.1 101 X\r\n{head}\r\nabc".encode())
     page_of = client.message()
     assert page_of.status == 502 and b"abc" not in page_of.body
+
+
+# --- what a browser sends -----------------------------------------------------------------------
+
+@pytest.mark.parametrize("length", [9_000, 50_000])
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_long_heads(client, origin, length, pieces):
+    """Cookies of any length that limits.look-ahead allows, both ways, whole and in pieces."""
+    up, down = "u" * length, "d" * length
+    text = request(fields=f"Cookie: {up}\r\n")
+    step = len(text) // pieces + 1
+    for i in range(0, len(text), step):
+        client.send(text[i:i + step])
+    connection = origin.accept()
+    assert connection.message().get("Cookie") == up
+    text = f"HTTP/1.1 200 OK\r\nSet-Cookie: {down}\r\nContent-Length: 2\r\n\r\nok".encode()
+    for i in range(0, len(text), step):
+        connection.sock.sendall(text[i:i + step])
+    answer = client.message()
+    assert answer.get("Set-Cookie") == down and answer.body == b"ok"
+
+
+def test_pipelined_of_every_kind(client, origin):
+    """Each answer is where its own kind of request says that it ends."""
+    client.send(request("HEAD", "/1") + request("POST", "/2", "Content-Length: 3\r\n", "abc") +
+                request("PUT", "/3", "Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n") +
+                request("GET", "/4") + request("GET", "/5") + request("OPTIONS", ""))
+    connection = None
+    for first, answer in [
+            ("HEAD /1", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"), ("POST /2", OK),
+            ("PUT /3", b"HTTP/1.1 204 x\r\n\r\n"),
+            ("GET /4", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
+            ("GET /5", b"HTTP/1.1 304 x\r\nContent-Length: 9\r\n\r\n"), ("OPTIONS *", OK)]:
+        got, connection = origin.takes(answer, connection)
+        assert got.first == f"{first} HTTP/1.1"
+        assert got.body == (b"abc" if first[:2] in ("PO", "PU") else b"")
+    assert client.message(no_body=True).get("Content-Length") == "7"
+    assert client.message().body == b"ok" and client.message().status == 204
+    assert client.message().body == b"x"
+    assert client.message(no_body=True).status == 304 and client.message().body == b"ok"

@@ -529,9 +529,54 @@ static void test_lane_holds_too_much(void **state)
 	assert_int_equal(p.n_freed, 1);
 }
 
+/* lane_show(): @in through the lane's filters; check the return, and what goes on. */
+static void show_lane(struct lane *l, const char *in, bool end, int r, const char *goes_on)
+{
+	struct buf out = { 0 };
+
+	assert_int_equal(lane_show(l, span_str(in), end, &out), r);
+	if (!r)
+		assert_true(span_eq_str(buf_span(&out), goes_on));
+	buf_done(&out);
+}
+
+/* Of those who look at what does not go through the lane, one holds, and leaves between two
+ * blocks; who looks at nothing is not asked. */
+static void test_lane_shows(void **state)
+{
+	struct puppet first, second;
+	struct lane l;
+
+	(void)state;
+	lane_init(&l, NULL, NULL);
+	puppet_init(&first);
+	puppet_init(&second);
+	list_add_tail(&l.filters, &first.f.link);
+	list_add_tail(&l.filters, &second.f.link);
+	show_lane(&l, "one", false, 0, "one");
+	first.verdict = FILTER_HOLD;
+	show_lane(&l, "two", false, 0, "");
+	assert_int_equal(second.n_calls, 1);
+	first.f.leave = l.stirred = true;
+	show_lane(&l, "", false, 0, "two");
+	assert_int_equal(first.n_calls, 2);
+	assert_int_equal(first.n_freed, 1);
+	assert_false(l.stirred);
+	show_lane(&l, "", false, 0, "");
+	assert_int_equal(second.n_calls, 2);
+	show_lane(&l, "", true, 0, "");
+	assert_true(second.end);
+	second.verdict = FILTER_END;
+	show_lane(&l, "x", false, -ECONNABORTED, NULL);
+	lane_drop_filters(&l);
+	assert_int_equal(second.n_freed, 1);
+	assert_true(list_empty(&l.filters));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lane_shows),
 		cmocka_unit_test(test_pass),
 		cmocka_unit_test(test_replace),
 		cmocka_unit_test(test_hold),
