@@ -51,6 +51,7 @@ void facts_done(struct facts *f)
 	free(f->target_name);
 	free(f->host);
 	free(f->learnt_name);
+	free(f->asked);
 	free(f->alpn);
 	free(f->user);
 	proxy_facts_free(f->proxy);

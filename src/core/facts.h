@@ -59,6 +59,8 @@ struct proxy_facts {
  * @tls_version: highest version the ClientHello offers (0x0304 is TLS 1.3), 0 if unknown
  * @ech:	the ClientHello carries encrypted_client_hello: @host may be a decoy
  * @named:	the client has asked limpid itself for @host
+ * @asked:	what it has asked for where something else has become the target (listener->targets);
+ *		NULL: it is the target.  Owned by the flow
  * @mismatch:	and then the server for another name (SNI, Host)
  * @bind:	the client does not dial @target but waits for it to connect (SOCKS BIND)
  * @settled:	no learner will add anything: what is unknown now stays unknown
@@ -80,6 +82,7 @@ struct facts {
 	char *target_name;
 	char *host;
 	char *learnt_name;
+	char *asked;
 	char *alpn;
 	char *user;
 	struct proxy_facts *proxy;

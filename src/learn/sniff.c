@@ -10,6 +10,7 @@
  * the greeting: the client is told to speak, and nothing is decided before it has, or its time is
  * over.  Then the ordinary one looks again, and goes on looking.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,6 +52,23 @@ static void keep_host(struct flow *f, struct sniff_state *st, const char *host)
 	st->no_memory = *host && !f->facts.host;
 }
 
+/* For the record, if @host and @port are another target than now.  False: no memory. */
+static bool note_asked(struct facts *facts, const char *host, uint16_t port)
+{
+	char text[ADDR_TEXT_MAX + 256];
+	bool same = facts->target_name && !strcmp(facts->target_name, host);
+
+	if (same && port == facts->target.port)
+		return true;
+	if (facts->target_name)
+		snprintf(text, sizeof(text), "%s:%u", facts->target_name, facts->target.port);
+	else
+		addr_format(&facts->target, text);
+	free(facts->asked);
+	facts->asked = text_dup(span_str(text));
+	return facts->asked;
+}
+
 /* The target is @host, said in protocol @in, if it is to be. */
 static void keep_target(struct flow *f, struct sniff_state *st, enum protocol in, const char *host,
 			bool is_ip, uint16_t port)
@@ -61,6 +79,10 @@ static void keep_target(struct flow *f, struct sniff_state *st, enum protocol in
 		return;
 	if (!port)
 		port = facts->target.port;
+	if (!note_asked(facts, host, port)) {
+		st->no_memory = true;
+		return;
+	}
 	free(facts->target_name);
 	free(facts->host);
 	facts->target_name = facts->host = NULL;

@@ -220,6 +220,9 @@ static void json_limpid(struct json *j, const struct flow *f)
 		json_str(j, "learnt_name", span_str(f->facts.learnt_name));
 	if (f->facts.target_name)
 		json_str(j, "target_name", span_str(f->facts.target_name));
+	json_opt(j, "asked", f->facts.asked);
+	if (f->facts.mismatch)
+		json_bool(j, "mismatch", true);
 	if (rule)
 		json_str(j, "rule", span_str(rule->name));
 	if (ruled)

@@ -90,6 +90,7 @@ def test_tunnel(names, way, target, said, reached):
     assert record["dest_ip"] == {"a": SERVER, "b": SERVER_2}[reached][4]
     if b"b.test" in (said if isinstance(said, bytes) else said.encode()) and reached == "b":
         assert record["limpid"]["target_name"] == "b.test"
+    assert record["limpid"].get("asked") == (ASKED if reached == "b" else None)
 
 
 @WAYS
@@ -166,7 +167,8 @@ def test_mismatch(names, target, said):
     client.send(said)
     sock.read_to_reset(client.sock)
     assert sock.silent(names.a) and sock.silent(names.b)
-    assert client.record(names.limpid)["limpid"]["rule"] == "no"
+    record = client.record(names.limpid)["limpid"]
+    assert record["rule"] == "no" and record["mismatch"] is True
 
 
 def test_no_mismatch(names):
