@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,13 +9,16 @@
 #include "engine/firewall.h"
 
 static const char usage[] =
-	"usage: limpid firewall plan|up|down [--config FILE]\n"
+	"usage: limpid firewall plan|up|down [--config FILE] [--for WHERE]\n"
 	"\n"
 	"The nft table, policy rules and routes that bring traffic to the listeners.\n"
 	"\n"
 	"  plan           print the commands that up would run, and change nothing\n"
 	"  up             run them; what is there already is replaced\n"
-	"  down           take everything back\n" OPTIONS_CONFIG_HELP "  --help         this text\n"
+	"  down           take everything back\n" OPTIONS_CONFIG_HELP
+	"  --for WHERE    where limpid runs: host, container (with the host's network), or\n"
+	"                 container:ADDRESS:PORT (with its own; this host forwards to it)\n"
+	"  --help         this text\n"
 	"\n"
 	"Exit status: 0 done, 1 failed, 2 wrong usage.\n";
 
@@ -38,7 +42,45 @@ static const struct deed {
 	{ 0 },
 };
 
-static int run(const struct deed *deed, const char *path)
+/* "host", "container", "container:172.17.0.2:4129" */
+static int where_parse(const char *text, struct addr *ret)
+{
+	size_t len = strlen("container");
+
+	*ret = (struct addr){ 0 };
+	if (!strcmp(text, "host") || !strcmp(text, "container"))
+		return 0;
+	if (strncmp(text, "container:", len + 1) != 0 || addr_parse(text + len + 1, ret) < 0 ||
+	    !ret->port || addr_is_unspecified(ret))
+		return -EINVAL;
+	return 0;
+}
+
+/* Takes `--for WHERE` out of the arguments.  Return: 0 or -EINVAL. */
+static int where_take(int *argc, char **argv, struct addr *ret)
+{
+	static const char option[] = "--for";
+	int n = 1, r = 0;
+
+	for (int i = 1; i < *argc && !r; i++) {
+		const char *value = NULL;
+
+		if (!strcmp(argv[i], option))
+			value = i + 1 < *argc ? argv[++i] : "";
+		else if (!strncmp(argv[i], option, strlen(option)) &&
+			 argv[i][strlen(option)] == '=')
+			value = argv[i] + strlen(option) + 1;
+		else
+			argv[n++] = argv[i];
+		if (value)
+			r = where_parse(value, ret);
+	}
+	*argc = n;
+	argv[n] = NULL;
+	return r;
+}
+
+static int run(const struct deed *deed, const char *path, const struct addr *container)
 {
 	struct config *config;
 	char error[512];
@@ -46,6 +88,7 @@ static int run(const struct deed *deed, const char *path)
 
 	if (config_load(path, stderr, &config) < 0)
 		return 1;
+	config->firewall.container = *container;
 	r = deed->run(config, error, sizeof(error));
 	config_free(config);
 	if (r < 0)
@@ -56,6 +99,7 @@ static int run(const struct deed *deed, const char *path)
 int cmd_firewall(int argc, char **argv)
 {
 	const struct deed *deed = deeds;
+	struct addr container = { 0 };
 	const char *path;
 	int status;
 
@@ -69,6 +113,11 @@ int cmd_firewall(int argc, char **argv)
 	if (!deed->name)
 		return options_refuse(argv[0], "this is neither plan nor up nor down", usage);
 	argv[1] = argv[0];
-	status = options_config(argc - 1, argv + 1, usage, &path);
-	return status < 0 ? run(deed, path) : status;
+	argc--;
+	argv++;
+	if (where_take(&argc, argv, &container) < 0)
+		return options_refuse(
+			argv[0], "--for wants host, container or container:ADDRESS:PORT", usage);
+	status = options_config(argc, argv, usage, &path);
+	return status < 0 ? run(deed, path, &container) : status;
 }

@@ -49,7 +49,8 @@ struct firewall_match {
 	size_t n_cgroups;
 };
 
-/* The section `firewall`; the mark of our own sockets is config.mark. */
+/* The section `firewall`; the mark of our own sockets is config.mark.  @container, which is said on
+ * the command line: where a limpid listens to which this host's only forwards; .family 0: none */
 struct firewall_config {
 	char *table;
 	uint32_t divert_mark;
@@ -62,6 +63,7 @@ struct firewall_config {
 	size_t n_intercept;
 	struct firewall_match *exempt;
 	size_t n_exempt;
+	struct addr container;
 };
 
 /**

@@ -36,6 +36,7 @@
 #include "engine/firewall_rules.h"
 
 #define NAT_PRIORITY (-110) /* before dstnat (-100), where others have theirs */
+#define SOURCE_PRIORITY 90  /* before srcnat (100) */
 #define LATE_PRIORITY 250
 #define HOLD_PRIORITY (-301) /* before iptables' table raw, and connection tracking */
 
@@ -57,6 +58,23 @@ static const struct addr *target_of(const struct listener_config *l, uint8_t fam
 			return a;
 	}
 	return NULL;
+}
+
+/* What goes to another limpid has to say who the client is, or is taken for limpid's own. */
+static int container_check(const struct config *c, char *error, size_t cap)
+{
+	for (size_t i = 0; c->firewall.container.family && i < c->policy->n_rules; i++) {
+		const struct rule *r = &c->policy->rules[i];
+
+		if (r->verdict != VERDICT_ACCEPT || r->plan.proxy_header)
+			continue;
+		snprintf(error, cap,
+			 "rule '%s' sends no PROXY header, by which the limpid in the container "
+			 "learns who dialled whom: it needs proxy-protocol: v2",
+			 r->name);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 int firewall_rules_check(const struct config *c, char *error, size_t cap)
@@ -96,7 +114,7 @@ int firewall_rules_check(const struct config *c, char *error, size_t cap)
 				return -EINVAL;
 			}
 	}
-	return 0;
+	return container_check(c, error, cap);
 }
 
 /* --- what becomes of it ------------------------------------------------------------------ */
@@ -224,7 +242,13 @@ static void print_exempt_rule(const struct firewall_writer *w, const struct fire
 
 static void print_exempt(const struct firewall_writer *w, uint32_t all)
 {
+	const struct addr *container = &w->c->firewall.container;
+	char text[ADDR_TEXT_MAX];
+
 	fprintf(w->f, "\tchain %s {\n", exempt_name(all));
+	if (container->family && all == FIREWALL_FROM_ELSEWHERE) /* what the limpid there dials */
+		fprintf(w->f, "\t\t%s saddr %s accept\n", firewall_family_words[container->family],
+			addr_format_ip(container, text));
 	for (size_t i = 0; i < w->c->firewall.n_exempt; i++) {
 		const struct firewall_match *m = &w->c->firewall.exempt[i];
 
@@ -451,6 +475,37 @@ static void print_nat_chain(const struct firewall_writer *w, const char *hook, u
 	fputs("\t}\n", w->f);
 }
 
+/*
+ * What limpid dials goes to the limpid in the container, whatever server it is for.  The rest would
+ * meet servers with a header that they do not expect.  Questions to name servers are limpid's own.
+ */
+static void print_container(const struct firewall_writer *w)
+{
+	const struct config *c = w->c;
+	const struct addr *a = &c->firewall.container;
+	const char *family = firewall_family_words[a->family];
+	uint32_t mask = c->firewall.mask, own = c->mark & mask;
+	char text[ADDR_TEXT_MAX];
+
+	fprintf(w->f,
+		"\tchain nat-container {\n"
+		"\t\ttype nat hook output priority %d; policy accept;\n"
+		"\t\tmeta mark & %#x != %#x accept\n"
+		"\t\tmeta l4proto != tcp accept\n"
+		"\t\ttcp dport 53 accept\n"
+		"\t\tmeta nfproto ipv%u meta l4proto tcp dnat %s to %s\n"
+		"\t\tdrop\n"
+		"\t}\n",
+		NAT_PRIORITY, mask, own, a->family, family, addr_format(a, text));
+	/* The address was chosen for the way to the server; the container trusts its gateway's. */
+	fprintf(w->f,
+		"\tchain nat-container-source {\n"
+		"\t\ttype nat hook postrouting priority %d; policy accept;\n"
+		"\t\tmeta mark & %#x == %#x %s daddr %s meta l4proto tcp masquerade\n"
+		"\t}\n",
+		SOURCE_PRIORITY, mask, own, family, addr_format_ip(a, text));
+}
+
 /* --- the table --------------------------------------------------------------------------- */
 
 static bool keeps_sources(const struct config *c)
@@ -489,6 +544,8 @@ static void print_table(const struct firewall_writer *w)
 		print_nat_chain(w, "prerouting", FIREWALL_FROM_ELSEWHERE);
 	if (intercepts(c, true, FIREWALL_FROM_HERE))
 		print_nat_chain(w, "output", FIREWALL_FROM_HERE);
+	if (c->firewall.container.family)
+		print_container(w);
 	fputs("}\n", w->f);
 }
 

@@ -118,11 +118,12 @@ class Host:
         path.write_text(text.replace("@FLOWS@", str(self.workdir / "flows")), encoding="utf-8")
         return str(path)
 
-    def firewall(self, verb, text, prefix=(), status=0, env=None):
+    def firewall(self, verb, text, prefix=(), status=0, env=None, options=()):
         """Run the verb; returns what it said on both outputs."""
         with self.ns.enter():
             done = subprocess.run([*prefix, binary(), "firewall", verb, "--config",
-                                   self.write(text)], text=True, capture_output=True, check=False,
+                                   self.write(text), *options], text=True,
+                                  capture_output=True, check=False,
                                   env=None if env is None else {**os.environ, **env})
         assert done.returncode == status, done.stderr + done.stdout
         return done.stdout + done.stderr
