@@ -16,7 +16,8 @@
 #define HTTP_HEAD_MAX_BYTES ((size_t)64 << 10)
 /* Half of the thread's buffer: bytes are read into the one, and written anew in the other. */
 #define HTTP_HALF(t) ((t)->buffer_bytes / 2)
-/* What a hub keeps of a peer that does not take its bytes: what one read made, or interceptors made of it. */
+/* What a hub keeps of a peer that does not take its bytes: what one read made, or interceptors
+ * made of it. */
 #define HTTP_REST_MAX_BYTES ((size_t)2 << 20)
 #define HTTP_SAID_MAX_BYTES 1024
 

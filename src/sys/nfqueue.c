@@ -162,7 +162,8 @@ int nfqueue_read(int fd, struct nfqueue_batch *b, struct nfqueue_packet *ret)
 }
 
 static_assert(NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct nfgenmsg)) + NLA_HDRLEN +
-			      sizeof(struct nfqnl_msg_verdict_hdr) == VERDICT_BYTES,
+			      sizeof(struct nfqnl_msg_verdict_hdr) ==
+		      VERDICT_BYTES,
 	      "a verdict has no gap behind it");
 
 static void put_verdict(void *buf, uint16_t number, uint32_t id, bool accept)
