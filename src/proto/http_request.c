@@ -400,11 +400,11 @@ static size_t client_read(struct hub *h)
 	return 0;
 }
 
-/* What is not used of what was looked at: @fresh stood in the thread's buffer, else in h->in. */
-static void keep_rest(struct hub *h, const uint8_t *bytes, size_t len, size_t used, bool fresh)
+/* What is not used of what was looked at: @fresh stood in the thread's buffer, else in h->in.
+ * @h is gone if the answer could not be written. */
+static void keep_rest(struct flow *f, struct hub *h, const uint8_t *bytes, size_t len, size_t used,
+		      bool fresh)
 {
-	struct flow *f = h->flow;
-
 	if (flow_is_over(f) || f->proto_state != h)
 		return;
 	if (!fresh)
@@ -454,7 +454,7 @@ static void head_look(struct hub *h, uint8_t *bytes, size_t len, bool fresh)
 			h->head_ms = loop_now_ms(&f->worker->loop);
 		break;
 	}
-	keep_rest(h, bytes, len, used, fresh);
+	keep_rest(f, h, bytes, len, used, fresh);
 }
 
 bool hub_request(struct hub *h)
@@ -534,6 +534,6 @@ bool hub_upload(struct hub *h)
 			refuse(h, 400, "The content of the request is malformed");
 		return false;
 	}
-	keep_rest(h, bytes, n, used, fresh);
+	keep_rest(f, h, bytes, n, used, fresh);
 	return !flow_is_over(f) && hub_send_up(h, span_of(out.data, out.len));
 }
