@@ -158,10 +158,10 @@ static enum learn_result request_take(struct flow *f, const struct http1_request
 	case HTTP1_FORM_AUTHORITY:
 		return connect_take(f, q);
 	case HTTP1_FORM_ORIGIN:
-	case HTTP1_FORM_ASTERISK:
 		return bad_request(f, "This is a proxy: the request must say where to, as "
 				      "http://host/path");
 	case HTTP1_FORM_ABSOLUTE:
+	case HTTP1_FORM_ASTERISK:
 		break;
 	}
 	if (!proto)

@@ -129,6 +129,12 @@ static bool request_check(struct hub *h, struct request *q)
 		return refuse(h, 400, "How long the request is can be read in two ways");
 	h->up_chunked = h->up_body.framing == HTTP1_CHUNKED;
 	h->up_over = http1_body_is_empty(&h->up_body);
+	h->keep = head->minor && !q->fields.close &&
+		  !http1_word_is(q->fields.first[HTTP1_PROXY_CONNECTION], "close");
+	q->counted = head->form == HTTP1_FORM_ASTERISK; /* it is we who are asked */
+	q->max_forwards = 0;
+	if (q->counted)
+		return true;
 	if (head->form != HTTP1_FORM_ABSOLUTE)
 		return refuse(h, 400,
 			      "This is a proxy: the request must say where to, as "
@@ -141,8 +147,6 @@ static bool request_check(struct hub *h, struct request *q)
 		return refuse(h, 400, "What stands behind # is not for servers");
 	if (!forwards_read(q))
 		return refuse(h, 400, "Max-Forwards is no number");
-	h->keep = head->minor && !q->fields.close &&
-		  !http1_word_is(q->fields.first[HTTP1_PROXY_CONNECTION], "close");
 	h->expects = head->minor && q->fields.n[HTTP1_EXPECT];
 	h->upgrade = q->fields.upgrade && head->minor && h->up_over &&
 		     q->fields.n[HTTP1_UPGRADE] == 1 &&

@@ -278,6 +278,14 @@ def test_odd_max_forwards(client, origin, value, want):
     assert want in (None, got.get("Max-Forwards"))
 
 
+def test_options_of_the_proxy(client, origin):
+    """RFC 9110 section 9.3.7: an asterisk is the server that is spoken to."""
+    for _ in range(2):
+        answer = client.ask("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer.status == 200 and answer.body == b"" and "Connection" not in answer
+    exchange(client, origin)
+
+
 @pytest.mark.parametrize("fields", ["Proxy-Connection: close\r\n", "Connection: Close\r\n",
                                     "Connection: keep-alive\r\nConnection: x, close\r\n"])
 def test_client_wants_no_more(client, origin, fields):
