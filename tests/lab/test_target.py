@@ -185,6 +185,21 @@ def test_name_that_is_unknown(names):
     assert record["limpid"]["why"] == "name-unknown" and sock.silent(names.a)
 
 
+def test_bind_names_nobody_inside(names):
+    """Who waits to be connected to has said all there is; the server's bytes come at once."""
+    names.start("sni", ALL.replace("}", ", bind: true }"), timeouts="{ sniff: 30s }")
+    client = Client(names.lab)
+    client.send(b"\5\1\0" + s5.request5(SERVER[4], 21, s5.BIND))
+    assert sock.read_exactly(client.sock, 2) == b"\5\0"
+    first = s5.read_reply5(client.sock)
+    server = names.lab.socket(names.lab.server, 4)
+    server.bind((SERVER[4], 0))
+    server.connect(first.address)
+    assert s5.read_reply5(client.sock).status == s5.OK
+    server.sendall(b"data")
+    assert sock.read_exactly(client.sock, 4) == b"data"
+
+
 # --- absolute form ------------------------------------------------------------------------------
 
 def absolute(host):
