@@ -55,7 +55,7 @@ struct proxy_header {
  * CODEC_OTHER: not the PROXY protocol.  CODEC_BAD: numbers not as written by the specification
  * (leading zeros, ports over 65535, addresses of fewer than four parts), a line over 107 bytes, an
  * unknown version, command, family or transport, lengths that do not add up, a CRC32C that is
- * wrong.  Unknown TLVs are skipped.
+ * wrong.  Unknown TLVs are skipped, and so is all that LOCAL says.
  */
 enum codec_result proxy_header_parse(struct span in, struct proxy_header *ret);
 

@@ -263,6 +263,19 @@ def test_intercepted_with_header(lab, serve, keeper, family, client, word):
     assert record["limpid"]["proxy_header"]["sender_port"] == client.getsockname()[1]
 
 
+def test_trains_of_replies(lab, serve, family, client):
+    """To the sender, as other replies, and not to the client that it speaks for."""
+    serve(config(routed=routed("require")))
+    at = server(lab, family, 9000)
+    who = (CLIENT["redirect"][family], 40007)
+    header = v2(who, (SERVER_2[family], 9), transport=UDP)
+    seen = ask(client, at, header, (SERVER[family], 9000))
+    at.setsockopt(socket.IPPROTO_UDP, 103, 500)  # UDP_SEGMENT
+    at.sendto(sock.pattern(500) * 20, seen)
+    assert [hear(client)[0] for _ in range(20)] == [sock.pattern(500)] * 20
+    ask(client, at, header, (SERVER[family], 9000))
+
+
 @pytest.mark.parametrize("data", [b"", b"\r\n", b"\r\n\r\n\0", b"PROXY", b"anything else"])
 def test_intercepted_without_header(lab, serve, keeper, family, client, data):
     limpid = serve(config(routed=routed("optional")))

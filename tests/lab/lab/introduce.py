@@ -58,6 +58,16 @@ def read_v2(s):
     return parse_v2(head + s.recv(struct.unpack(">H", head[14:])[0], socket.MSG_WAITALL))[:3]
 
 
+def query(name, number=0x1234):
+    """A question for an address, as name servers have it."""
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    return struct.pack(">HHHHHH", number, 0x0100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1"
+
+
+def over_tcp(message):
+    return struct.pack(">H", len(message)) + message
+
+
 def talk(client, server):
     client.sendall(b"question")
     assert sock.read_exactly(server, 8) == b"question"
