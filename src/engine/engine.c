@@ -348,6 +348,7 @@ int engine_new(struct config *config, const struct engine_options *options, stru
 	if (!e)
 		return -ENOMEM;
 	e->config = config;
+	privileges_fit(config);
 	e->n_workers = config->limits.threads ? config->limits.threads
 		       : cores > 0	      ? (unsigned int)cores
 					      : 1;

@@ -7,6 +7,7 @@
 #include "engine/config.h"
 #include "engine/privileges.h"
 #include "sys/privileges.h"
+#include "sys/sock.h"
 #include "sys/socket_maker.h"
 
 static bool has_listener(const struct config *c, enum listener_mode mode)
@@ -15,6 +16,16 @@ static bool has_listener(const struct config *c, enum listener_mode mode)
 		if (c->listeners[i].mode == mode)
 			return true;
 	return false;
+}
+
+void privileges_fit(struct config *c)
+{
+	bool turned_round = has_listener(c, LISTENER_DNS);
+
+	for (size_t i = 0; i < c->n_listeners; i++)
+		turned_round |= listener_mode_intercepts(c->listeners[i].mode);
+	if (c->mark && !turned_round && !sock_may_mark(c->mark))
+		c->mark = 0;
 }
 
 static uint32_t needed_by(const struct config *c)

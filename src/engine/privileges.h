@@ -7,6 +7,9 @@
 struct config;
 struct realm;
 
+/* Who is only spoken to needs no privileges: without them @c has no mark. */
+void privileges_fit(struct config *c);
+
 /**
  * realm_become() - become @user, keeping what @c needs; see privileges_drop()
  * @error:	on failure a sentence for people

@@ -27,6 +27,9 @@ void proxy_config_load(const struct yaml_node *map, struct listener_config *l, s
 	if (!n)
 		diag_add(d, map->at, "trusted", "address, network or $set, a list of these",
 			 "this key is missing: who may say who the client is?");
+	if (is_mode && l->networks & 1u << NETWORK_UDP && l->to_name.name)
+		diag_add(d, yaml_get(map, "to")->at, "to", "ip:port, or network: tcp",
+			 "datagrams are not sent to a name");
 	if (l->honest)
 		diag_add(d, yaml_get(map, "connect")->at, "honest", "early",
 			 "the header comes only once the client is connected");

@@ -300,6 +300,13 @@ void sock_store_addr(struct sockaddr_storage *ret, const struct addr *a)
 	memcpy(ret, &s, len);
 }
 
+bool sock_may_mark(uint32_t mark)
+{
+	_cleanup_close_ int fd = sock_tcp(4);
+
+	return fd >= 0 && !sock_mark(fd, mark);
+}
+
 int sock_mark(int fd, uint32_t mark)
 {
 	return set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);

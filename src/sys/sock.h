@@ -98,6 +98,9 @@ int sock_unsent_bytes(int fd);	 /* not yet acknowledged by the peer (SIOCOUTQ), 
 void sock_close_orderly(int fd); /* what was written is still sent, then FIN */
 void sock_close_reset(int fd);	 /* RST */
 
+/* May this process give its packets @mark? */
+bool sock_may_mark(uint32_t mark);
+
 /* Does @a's ip belong to this host (this network namespace)?  Asked by bind(2). */
 bool sock_ip_is_local(const struct addr *a);
 

@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from lab import configs, sock
-from lab.introduce import SIGNATURE, TCP, TRUSTED, UDP, check, parse_v2, tlv, v1, v2
+from lab.introduce import (SIGNATURE, TCP, TRUSTED, UDP, Sender, check, parse_v2, talk, tlv, v1,
+                           v2)
 from lab.limpid import Limpid
 from lab.topology import CLIENT, PROXY, PROXY_FAR, SERVER, SERVER_2
 
@@ -416,6 +417,29 @@ def test_other_proxies_are_for_connections(serve, keeper, dialer, client, family
         client.recv(1)
     record, = records(keeper, limpid, client.getsockname()[:2])
     assert record["limpid"]["why"] == "proxy-refused"
+
+
+def test_to_a_name(tmp_path):
+    status, said = check('listeners: [ { address: "127.0.0.1:1", mode: proxy-protocol, to: "a.b:1",'
+                         ' trusted: 10.0.0.1, network: udp } ]', tmp_path)
+    assert status and "datagrams are not sent to a name" in said
+
+
+def test_without_privileges(lab, serve, family, sender):
+    """Who is only spoken to needs none; TCP and UDP."""
+    serve(f"""
+listeners:
+  - {{ name: mode, mode: proxy-protocol, network: [tcp, udp],
+      address: ["0.0.0.0:{MODE}", "[::]:{MODE}"], trusted: ["{TRUSTED[4]}", "{TRUSTED[6]}"] }}
+rules:
+{ALL}
+{configs.RECORD}""", prefix=["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"])
+    header = v2(OTHER[family], (SERVER[family], 9000), transport=UDP)
+    ask(sender, server(lab, family, 9000), header, (PROXY[family], MODE))
+    listener = lab.listen(family, SERVER[family], 7000)
+    client = Sender(lab).connect(MODE, family)
+    client.sendall(v2(OTHER[family], (SERVER[family], 7000)))
+    talk(client, lab.accept(listener))
 
 
 def test_wrong_mode(tmp_path):
