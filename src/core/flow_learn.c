@@ -324,7 +324,11 @@ void flow_learn_start(struct flow *f)
 	flow_arrive(f);
 	if (!flow_is_closed(f) && flow_came_back(f))
 		flow_close(f, WHY_LOOP);
-	if (!flow_is_closed(f))
+	if (flow_is_closed(f))
+		return;
+	if (f->served) /* without a byte; policy is asked for each request */
+		flow_serve_begin(f);
+	else
 		flow_decide(f);
 }
 
