@@ -6,7 +6,8 @@
  * (echo), or a window of trains.  Trains leave by UDP_SEGMENT and are read by UDP_GRO, as QUIC
  * programs do; who expects single datagrams reads them singly, however they were sent.  Down, each
  * request is answered by a train; up, each train by the number of datagrams that came.  What does
- * not come within LOSS_NS is counted as an error, and the flow goes on.  Behind a SOCKS5 proxy each flow has an association of its own, made in advance.
+ * not come within LOSS_NS is counted as an error, and the flow goes on.  Behind a SOCKS5 proxy each
+ * flow has an association of its own, made in advance.
  */
 #include <errno.h>
 #include <netinet/in.h>

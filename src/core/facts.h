@@ -59,7 +59,7 @@ struct proxy_facts {
  * @tls_version: highest version the ClientHello offers (0x0304 is TLS 1.3), 0 if unknown
  * @ech:	the ClientHello carries encrypted_client_hello: @host may be a decoy
  * @named:	the client has asked limpid itself for @host
- * @asked:	what it has asked for where something else has become the target (listener->targets);
+ * @asked:	what it asked for, where something else has become the target (listener->targets);
  *		NULL: it is the target.  Owned by the flow
  * @mismatch:	and then the server for another name (SNI, Host)
  * @bind:	the client does not dial @target but waits for it to connect (SOCKS BIND)
