@@ -45,7 +45,7 @@ def listening(pid):
 def wanted_sockets(config):
     """What a configuration will listen on: {("tcp", 50080), ...}."""
     ports = set()
-    for line in re.findall(r"address: *\[(.*?)\]", config, re.S):
+    for line in re.findall(r"address: *\[((?:[^]]|\]:\d)*)\]", config, re.S):
         for host, port in re.findall(r'"([^"]+):(\d+)"', line):
             ports.add(("tcp6" if host.startswith("[") else "tcp", int(port)))
     return ports
