@@ -213,9 +213,12 @@ bool netset_contains(const struct netset *s, const struct addr *a)
 
 static void number_to_addr(u128 n, uint8_t family, struct addr *ret)
 {
+	size_t len;
+
 	*ret = (struct addr){ .family = family };
-	for (size_t i = addr_ip_len(ret); i-- > 0; n >>= 8)
-		ret->ip[i] = (uint8_t)n;
+	len = addr_ip_len(ret);
+	for (size_t i = 0; i < len; i++)
+		ret->ip[i] = (uint8_t)(n >> (8 * (len - 1 - i)));
 }
 
 bool netset_range(const struct netset *s, uint8_t family, size_t i, struct addr *ret_first,
