@@ -35,7 +35,7 @@ bench: build
 
 install: build
 	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX) -Dsysconfdir=$(SYSCONFDIR)
-	@ninja -C $(BUILD) limpid
+	@ninja -C $(BUILD) product
 	@DESTDIR="$(DESTDIR)" $(MESON) install -C $(BUILD) --no-rebuild
 
 # What was installed last from this build directory; the configuration stays.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `make install` puts on a host, and that it works there: program, pages, unit, completion."""
 
+import json
 import os
 import re
 import subprocess
@@ -44,6 +45,17 @@ def test_make_install_puts_everything_in_its_place(image):
                for page in (ROOT / "man").glob("*.[1-8]")]
     lacking = [file for file in wanted if not (image / file).is_file()]
     assert not lacking, "\n".join(lacking)
+
+
+def test_make_install_builds_all_that_it_installs():
+    """From a clean tree, too: there nothing is built that nobody has asked for."""
+    build = limpid().parent
+    installed = json.loads(run("/usr/bin/meson", "introspect", "--installed", build).stdout)
+    compiled = {os.path.relpath(file, build) for file in installed
+                if str(build) in file and not file.endswith((".service", ".timer", ".conf"))}
+    built = run("ninja", "-C", build, "-t", "query", "product").stdout.split()
+    lacking = {f for f in compiled if f not in built and "meson-private" not in f}
+    assert compiled and not lacking, lacking
 
 
 def test_installed_program_reads_the_installed_configuration(image):
