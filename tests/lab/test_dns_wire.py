@@ -9,6 +9,7 @@ import time
 import pytest
 
 from lab import sock
+from lab.limpid import sanitized
 from lab.names import NS
 from lab.nameserver import NameServer
 from lab.topology import PROXY, PROXY_FAR
@@ -256,4 +257,5 @@ def test_client_that_does_not_read(dns):
     while select.select([], [s], [], 0.3)[1]:
         s.send(flood)
     assert dns.ask().answers == 1
-    assert dns.limpid.rss_bytes() < before + (8 << 20)
+    if not sanitized():  # which keep what is freed for a while
+        assert dns.limpid.rss_bytes() < before + (8 << 20)

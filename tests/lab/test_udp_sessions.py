@@ -40,6 +40,11 @@ def sessions(lab, count):
     return json.loads(done.stdout)
 
 
+def listens(limpid, port):
+    with open(f"/proc/{limpid.pid}/net/udp", encoding="ascii") as f:
+        return f":{port:04X} " in f.read()
+
+
 def test_sessions_in_turn_leave_nothing(serve, lab, origin):
     """More than there may be at once, from one client: who has got its answer makes room, so
     none is refused; afterwards there is no descriptor and no memory that was not there after
@@ -51,6 +56,7 @@ rules: [ { name: all, action: accept } ]
 timeouts: { udp: 1s }
 log: { level: warning }
 """)
+    eventually(lambda: listens(limpid, 50080), "it listens")
     before = limpid.descriptors()
     assert sessions(lab, SESSIONS // 10)["units"] >= SESSIONS // 10 * 0.99
     assert limpid.descriptors() > before  # they last for a second
