@@ -76,10 +76,14 @@ class Records:
         return self.all[self._start:]
 
     def wait(self, which, count=1, seconds=15):
-        """The first record (or, with count, a list of records) for which which(record) holds."""
+        """The first record (or, with count, a list of records) for which which(record) holds.
+
+        A record that lacks a key that which() asks for is another one: a client that leaves
+        before it has named its target has no dest_port, for instance.
+        """
         deadline = time.monotonic() + seconds
         while True:
-            found = [r for r in self.poll() if which(r)]
+            found = [r for r in self.poll() if holds(which, r)]
             if len(found) >= count:
                 return found[0] if count == 1 else found
             if time.monotonic() > deadline:
@@ -90,6 +94,13 @@ class Records:
     def of(self, client_name, **more):
         """The record of the flow whose client is (ip, port)."""
         return self.wait(lambda r: (r["src_ip"], r["src_port"]) == tuple(client_name[:2]), **more)
+
+
+def holds(which, record):
+    try:
+        return which(record)
+    except KeyError:
+        return False
 
 
 class Limpid:
