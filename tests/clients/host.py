@@ -12,6 +12,16 @@ LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 HOST = {4: "10.78.1.1", 6: "fd78:1::1"}
 REMOTE = {4: "10.78.1.2", 6: "fd78:1::2"}
 PORTS = {"loopback": {"http": 8080, "https": 8443}, "remote": {"http": 80, "https": 443}}
+# python3-requests: PROXY URL...
+PYTHON_GET = """
+import sys, requests
+requests.packages.urllib3.disable_warnings()
+s = requests.Session()
+s.trust_env = False
+s.proxies = {"http": sys.argv[1], "https": sys.argv[1]}
+for url in sys.argv[2:]:
+	sys.stdout.write(s.get(url, verify=False, timeout=20).text)
+"""
 
 
 class Host:

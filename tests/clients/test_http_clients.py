@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from host import PORTS, REMOTE
+from host import PORTS, PYTHON_GET, REMOTE
 from lab.limpid import Limpid, check_stderr
 from lab.sock import eventually
 
@@ -20,15 +20,6 @@ rules:
   - { name: all, action: accept }
 resolver: { servers: [127.0.0.53] }
 record: { flows: { file: "@FLOWS@" } }
-"""
-PYTHON_GET = """
-import sys, requests
-requests.packages.urllib3.disable_warnings()
-s = requests.Session()
-s.trust_env = False
-s.proxies = {"http": sys.argv[1], "https": sys.argv[1]}
-for url in sys.argv[2:]:
-	sys.stdout.write(s.get(url, verify=False, timeout=20).text)
 """
 # A client that asks its proxy by CONNECT, or in absolute form; a server that says things back.
 WS_CLIENT = """

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from host import PORTS, REMOTE
+from host import PORTS, PYTHON_GET, REMOTE
 from lab.limpid import Limpid, binary, check_stderr
 from lab.sock import eventually
 
@@ -22,15 +22,6 @@ rules:
 users: {{ office: {{ file: "@USERS@" }} }}
 resolver: {{ servers: [127.0.0.53] }}
 record: {{ flows: {{ file: "@FLOWS@" }} }}
-"""
-PYTHON_GET = """
-import sys, requests
-requests.packages.urllib3.disable_warnings()
-s = requests.Session()
-s.trust_env = False
-s.proxies = {"http": sys.argv[1], "https": sys.argv[1]}
-for url in sys.argv[2:]:
-	sys.stdout.write(s.get(url, verify=False, timeout=20).text)
 """
 FTP_SERVER = """
 import sys

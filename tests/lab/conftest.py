@@ -11,6 +11,7 @@ from lab.certificate import TlsPair
 from lab.ground import Ground, Host
 from lab.limpid import Limpid, binary, check_stderr
 from lab.names import Forward, Wide
+from lab.queue import Queue
 from lab.road import Road
 from lab.topology import Lab, Way
 
@@ -131,6 +132,14 @@ def family(request):
 @pytest.fixture(params=["tproxy", "redirect"])
 def mode(request):
     return request.param
+
+
+@pytest.fixture
+def queue(lab):
+    rules = Queue(lab)
+    rules.add()
+    yield rules
+    rules.remove()
 
 
 @pytest.fixture(scope="session")

@@ -303,7 +303,6 @@ rules: [ {ALL} ]
     assert patient.finding("open-proxy", "any")["status"] == "ok"
 
 
-
 @pytest.fixture
 def bare(tmp_path):
     """The same without any rules, prepared for the rules of others."""

@@ -14,10 +14,7 @@ from lab import configs, sock
 from lab.limpid import Limpid, binary
 from lab.sock import eventually, read_exactly, read_to_end
 from lab.tls import client_hello
-from lab.topology import (BLACKHOLE, CLIENT, NO_ROUTE, PROHIBITED, PROXY, SERVER_2, UNREACHABLE,
-                          Way)
-
-QUEUE = 50080
+from lab.topology import BLACKHOLE, NO_ROUTE, PROHIBITED, PROXY, SERVER_2, UNREACHABLE, Way
 
 
 def honest(rules, timeouts="{ connect: 10s, sniff: 300ms, deny: 1s }", listener="", more=""):
@@ -37,45 +34,6 @@ timeouts: {timeouts}
 
 ALL = "  - { name: all, action: accept, source: keep }"
 PLAIN = honest(ALL)
-
-
-class Queue:
-    """The rules that send SYNs of the tproxy way to limpid, before its tproxy rules."""
-
-    def __init__(self, lab):
-        self.proxy = lab.proxy
-        self.rules = []
-
-    def add(self, bypass=False):
-        for program, family in (("iptables", 4), ("ip6tables", 6)):
-            rule = ["PREROUTING", "-i", "p0", "-s", CLIENT["tproxy"][family], "-p", "tcp", "--syn",
-                    "-j", "NFQUEUE", "--queue-num", str(QUEUE)]
-            rule += ["--queue-bypass"] if bypass else []
-            self.proxy.run(program, "-t", "raw", "-A", *rule)
-            self.rules.append((program, rule))
-
-    def remove(self):
-        for program, rule in self.rules:
-            self.proxy.run(program, "-t", "raw", "-D", *rule)
-        self.rules.clear()
-
-    def state(self):
-        """(packets waiting, dropped for want of room, dropped by the socket)."""
-        with self.proxy.enter(), open("/proc/thread-self/net/netfilter/nfnetlink_queue",
-                                      encoding="ascii") as f:
-            for line in f:
-                fields = [int(n) for n in line.split()]
-                if fields[0] == QUEUE:
-                    return fields[2], fields[5], fields[6]
-        return None
-
-
-@pytest.fixture
-def queue(lab):
-    rules = Queue(lab)
-    rules.add()
-    yield rules
-    rules.remove()
 
 
 @pytest.fixture

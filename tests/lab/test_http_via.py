@@ -24,25 +24,13 @@ def dialer(kind, more="", port=UP, name="up"):
     return f'  {name}: {{ type: {kind}, address: "{SERVER_2[4]}:{port}"{more} }}\n'
 
 
-def upstream(folder, mode, port=UP, rules="", more=""):
-    return f"""
-listeners:
-  - {{ name: up, mode: {mode}, address: ["{SERVER_2[4]}:{port}"] {more} }}
-tls:
-  front: {{ certificate: "{folder}/certificate.pem", key: "{folder}/key.pem" }}
-rules:
-{rules}  - {{ name: all, action: accept }}
-{configs.RECORD}
-"""
-
-
 @pytest.fixture
 def second(lab, tls_pair, tmp_path):
     """second(mode): one more limpid, the upstream proxy."""
     running = []
 
     def start(mode, port=UP, **more):
-        running.append(Limpid(lab.server, upstream(tls_pair.key.parent, mode, port, **more),
+        running.append(Limpid(lab.server, configs.upstream(tls_pair.key.parent, mode, port, **more),
                               tmp_path / str(port)))
         return running[-1]
     yield start

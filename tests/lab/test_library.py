@@ -12,7 +12,7 @@ from lab.installed import Installed, Program
 from lab.limpid import Records
 from lab.sock import (Background, pattern, read_exactly, read_to_end, read_to_reset, reset,
                       receive_sum, send_phases, silent)
-from lab.topology import SERVER, UNREACHABLE, Way
+from lab.topology import UNREACHABLE, Way
 
 TPROXY = {4: "127.0.0.1:50080", 6: "[::1]:50080"}
 LISTENS = {4: ("tcp", 50080), 6: ("tcp6", 50080)}

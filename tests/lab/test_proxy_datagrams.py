@@ -44,22 +44,13 @@ def sender(lab, family):
     return lab.udp(lab.client, family, TRUSTED[family], lab.free_port())
 
 
-def server(lab, family, port, address=None):
-    return lab.udp(lab.server, family, address or SERVER[family], port)
-
-
-def hear(s):
-    data, peer, *_ = s.recvfrom(1 << 16)
-    return data, peer[:2]
-
-
 def ask(sender, at, header, to, data=b"question", answer=b"an answer"):
     """One datagram and its reply, which has no header and comes from where the first went."""
     sender.sendto(header + data, to)
-    got, seen = hear(at)
+    got, seen = sock.hear(at)
     assert got == data
     at.sendto(answer, seen)
-    assert hear(sender) == (answer, to)
+    assert sock.hear(sender) == (answer, to)
     return seen
 
 
@@ -75,7 +66,7 @@ def records(keeper, limpid, client):
 @pytest.mark.parametrize("transport", [UDP, TCP], ids=["DGRAM", "STREAM"])
 def test_header_names_client_and_target(lab, limpid, keeper, family, sender, transport):
     """STREAM too: who takes queries by TCP may send them on by UDP, and say so."""
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     header = v2(OTHER[family], (SERVER[family], 9000), transport=transport)
     seen = [ask(sender, at, header, (PROXY[family], MODE)) for _ in range(3)]
     assert len(set(seen)) == 1
@@ -90,7 +81,7 @@ def test_header_names_client_and_target(lab, limpid, keeper, family, sender, tra
 @pytest.mark.usefixtures("limpid")
 def test_reply_comes_from_the_address_that_was_sent_to(lab, family, sender):
     """The listener is on all addresses of the host."""
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     header = v2(OTHER[family], (SERVER[family], 9000), transport=UDP)
     for address in PROXY, PROXY_FAR:
         ask(sender, at, header, (address[family], MODE))
@@ -99,7 +90,7 @@ def test_reply_comes_from_the_address_that_was_sent_to(lab, family, sender):
 @pytest.mark.usefixtures("limpid")
 def test_client_of_another_family_than_its_sender(lab):
     for mine, its in (4, 6), (6, 4):
-        at = server(lab, its, 9000)
+        at = lab.udp_server(its, 9000)
         sender = lab.udp(lab.client, mine, TRUSTED[mine], lab.free_port())
         ask(sender, at, v2(OTHER[its], (SERVER[its], 9000), transport=UDP), (PROXY[mine], MODE))
 
@@ -107,56 +98,56 @@ def test_client_of_another_family_than_its_sender(lab):
 @pytest.mark.usefixtures("limpid")
 def test_many_clients_of_one_sender(lab, sender, family):
     """Each has an address of its own towards the server, and its replies come."""
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     seen = set()
     for i in range(20):
         who = (OTHER[family][0], 41000 + i)
         sender.sendto(v2(who, (SERVER[family], 9000), transport=UDP) + b"%d" % i,
                       (PROXY[family], MODE))
     for _ in range(20):
-        data, peer = hear(at)
+        data, peer = sock.hear(at)
         seen.add(peer)
         at.sendto(data * 2, peer)
     assert len(seen) == 20
-    assert {hear(sender)[0] for _ in range(20)} == {b"%d" % i * 2 for i in range(20)}
+    assert {sock.hear(sender)[0] for _ in range(20)} == {b"%d" % i * 2 for i in range(20)}
 
 
 @pytest.mark.usefixtures("limpid")
 def test_one_client_by_several_senders(lab, family):
     """As from a forwarder that asks from several ports: each gets what it asked for."""
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     header = v2(OTHER[family], (SERVER[family], 9000), transport=UDP)
     senders = [lab.udp(lab.client, family, TRUSTED[family], lab.free_port()) for _ in range(5)]
     for i, s in enumerate(senders):
         s.sendto(header + b"%d" % i, (PROXY[family], MODE))
-    got = [hear(at) for _ in senders]
+    got = [sock.hear(at) for _ in senders]
     for data, peer in reversed(got):
         at.sendto(data * 2, peer)
     for i, s in enumerate(senders):
-        assert hear(s) == (b"%d" % i * 2, (PROXY[family], MODE))
+        assert sock.hear(s) == (b"%d" % i * 2, (PROXY[family], MODE))
 
 
 @pytest.mark.parametrize("size", [0, 1, 1400, 1472, 9000, 65507 - 52])
 @pytest.mark.usefixtures("limpid")
 def test_every_size_whole(lab, family, sender, size):
     data = sock.pattern(size)
-    ask(sender, server(lab, family, 9000), v2(OTHER[family], (SERVER[family], 9000), transport=UDP),
-        (PROXY[family], MODE), data, data[::-1])
+    header = v2(OTHER[family], (SERVER[family], 9000), transport=UDP)
+    ask(sender, lab.udp_server(family, 9000), header, (PROXY[family], MODE), data, data[::-1])
 
 
 @pytest.mark.usefixtures("limpid")
 def test_a_train_of_datagrams_with_headers(lab, family, sender):
     """Datagrams that the network keeps together (GSO, GRO) have a header each."""
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     one = v2(OTHER[family], (SERVER[family], 9000), transport=UDP) + sock.pattern(400)
     sender.setsockopt(socket.IPPROTO_UDP, 103, len(one))  # UDP_SEGMENT
     sender.sendto(one * 20, (PROXY[family], MODE))
-    assert [hear(at)[0] for _ in range(20)] == [sock.pattern(400)] * 20
+    assert [sock.hear(at)[0] for _ in range(20)] == [sock.pattern(400)] * 20
 
 
 def test_rules_see_the_client(lab, serve, keeper):
     limpid = serve(config("  - { name: name, match: { domain: ns.test }, action: accept }"))
-    at = server(lab, 4, 9000)
+    at = lab.udp_server(4, 9000)
     sender = lab.udp(lab.client, 4, TRUSTED[4], lab.free_port())
     to = (PROXY[4], MODE)
     sender.sendto(v2(("198.51.100.1", 5), (SERVER[4], 9000), transport=UDP) + b"x", to)
@@ -173,7 +164,7 @@ def test_source_keep(lab, serve, family, sender):
     """The server sees the client's own address, and answers it."""
     serve(config("  - { name: all, action: accept, source: keep, strict: true }"))
     who = (CLIENT["tproxy"][family], lab.free_port())
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     header = v2(who, (SERVER[family], 9000), transport=UDP)
     assert ask(sender, at, header, (PROXY[family], MODE)) == who
 
@@ -183,7 +174,7 @@ def test_source_keep(lab, serve, family, sender):
                          ids=["local", "local with a TLV", "unix"])
 def test_no_destination(lab, limpid, keeper, header):
     """The client is the sender; it goes where `to` says, or nowhere."""
-    at = server(lab, 4, 9001)
+    at = lab.udp_server(4, 9001)
     sender = lab.udp(lab.client, 4, TRUSTED[4], lab.free_port())
     ask(sender, at, header, (PROXY[4], SPARE))
     sender.sendto(header + b"x", (PROXY[4], MODE))
@@ -213,7 +204,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_header(lab, limpid, case):
-    at = server(lab, 4, 9000)
+    at = lab.udp_server(4, 9000)
     sender = lab.udp(lab.client, 4, TRUSTED[4], lab.free_port())
     sender.sendto(BAD[case], (PROXY[4], MODE))
     record = limpid.records.wait(lambda r: (r["src_ip"], r["src_port"]) == sender.getsockname())
@@ -223,7 +214,7 @@ def test_bad_header(lab, limpid, case):
 
 
 def test_untrusted_sender(lab, limpid):
-    at = server(lab, 4, 9000)
+    at = lab.udp_server(4, 9000)
     sender = lab.udp(lab.client, 4, CLIENT["redirect"][4], lab.free_port())
     sender.sendto(v2(OTHER[4], TARGET, transport=UDP) + b"x", (PROXY[4], MODE))
     record = limpid.records.wait(lambda r: (r["src_ip"], r["src_port"]) == sender.getsockname())
@@ -249,14 +240,14 @@ def routed(word):
 
 @pytest.fixture
 def client(lab, family):
-    return lab.udp(lab.client, family, CLIENT["tproxy"][family], lab.free_port())
+    return lab.udp_client(family)
 
 
 @pytest.mark.parametrize("word", ["require", "optional"])
 def test_intercepted_with_header(lab, serve, keeper, family, client, word):
     """The header names the client; where it goes is where it was sent."""
     limpid = serve(config(routed=routed(word)))
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     header = v2(OTHER[family], (SERVER_2[family], 9), transport=UDP)
     ask(client, at, header, (SERVER[family], 9000))
     record, = records(keeper, limpid, OTHER[family])
@@ -267,20 +258,20 @@ def test_intercepted_with_header(lab, serve, keeper, family, client, word):
 def test_trains_of_replies(lab, serve, family, client):
     """To the sender, as other replies, and not to the client that it speaks for."""
     serve(config(routed=routed("require")))
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     who = (CLIENT["redirect"][family], 40007)
     header = v2(who, (SERVER_2[family], 9), transport=UDP)
     seen = ask(client, at, header, (SERVER[family], 9000))
     at.setsockopt(socket.IPPROTO_UDP, 103, 500)  # UDP_SEGMENT
     at.sendto(sock.pattern(500) * 20, seen)
-    assert [hear(client)[0] for _ in range(20)] == [sock.pattern(500)] * 20
+    assert [sock.hear(client)[0] for _ in range(20)] == [sock.pattern(500)] * 20
     ask(client, at, header, (SERVER[family], 9000))
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n", b"\r\n\r\n\0", b"PROXY", b"anything else"])
 def test_intercepted_without_header(lab, serve, keeper, family, client, data):
     limpid = serve(config(routed=routed("optional")))
-    ask(client, server(lab, family, 9000), b"", (SERVER[family], 9000), data)
+    ask(client, lab.udp_server(family, 9000), b"", (SERVER[family], 9000), data)
     record, = records(keeper, limpid, client.getsockname()[:2])
     assert "proxy_header" not in record["limpid"]
 
@@ -289,7 +280,7 @@ def test_intercepted_without_header(lab, serve, keeper, family, client, data):
 def test_intercepted_with_bad_header(lab, serve, family, client, word):
     """Refused as the network refuses."""
     limpid = serve(config(routed=routed(word)))
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     client.connect((SERVER[family], 9000))
     client.send(v2(OTHER[family], (SERVER[family], 9), transport=UDP)[:-3])
     with pytest.raises(ConnectionRefusedError):
@@ -306,7 +297,7 @@ TOLD = "  - { name: told, action: accept, proxy-protocol: v2 }"
 
 def told(at):
     """Source, destination and payload of a datagram with a header."""
-    data, peer = hear(at)
+    data, peer = sock.hear(at)
     source, destination, tlvs, size = parse_v2(data, UDP)
     assert not tlvs
     return source, destination, data[size:], peer
@@ -315,21 +306,21 @@ def told(at):
 def test_server_is_told(lab, serve, keeper, family, client):
     """Each datagram says who its client is; replies have no header."""
     limpid = serve(config(TOLD))
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     name, to = client.getsockname()[:2], (SERVER[family], 9000)
     for data in b"one", b"", sock.pattern(9000):
         client.sendto(data, to)
         source, destination, got, peer = told(at)
         assert (source, destination, got) == (name, to, data)
         at.sendto(data[::-1], peer)
-        assert hear(client) == (data[::-1], to)
+        assert sock.hear(client) == (data[::-1], to)
     record, = records(keeper, limpid, name)
     assert record["flow"]["bytes_toserver"] == record["flow"]["bytes_toclient"] == 9003
 
 
 def test_server_is_told_with_each_of_a_train(lab, serve, family, client):
     serve(config(TOLD))
-    at = server(lab, family, 9000)
+    at = lab.udp_server(family, 9000)
     client.setsockopt(socket.IPPROTO_UDP, 103, 500)  # UDP_SEGMENT
     client.sendto(sock.pattern(500) * 20 + b"end", (SERVER[family], 9000))
     got = [told(at) for _ in range(21)]
@@ -340,7 +331,7 @@ def test_server_is_told_with_each_of_a_train(lab, serve, family, client):
 def test_version_1_knows_no_datagrams(lab, serve, client, family):
     """They go as they are."""
     serve(config("  - { name: told, action: accept, proxy-protocol: v1 }"))
-    ask(client, server(lab, family, 9000), b"", (SERVER[family], 9000))
+    ask(client, lab.udp_server(family, 9000), b"", (SERVER[family], 9000))
 
 
 def test_refusal_of_the_server_comes_back(serve, client, family):
@@ -380,14 +371,14 @@ def test_remote_host_forwards(lab, serve, keeper, family, client, first):
     """One client, several servers: each reply comes from the server that was asked."""
     second = serve(forwarding(first))
     places = [(SERVER[family], 9000), (SERVER[family], 9001), (SERVER_2[family], 9000)]
-    servers = [server(lab, family, port, ip) for ip, port in places]
+    servers = [lab.udp_server(family, port, ip) for ip, port in places]
     for place in places:
         client.sendto(b"to %d" % place[1], place)
     for at, place in zip(reversed(servers), reversed(places)):
-        data, peer = hear(at)
+        data, peer = sock.hear(at)
         assert data == b"to %d" % place[1]
         at.sendto(b"from %d" % place[1], peer)
-        assert hear(client) == (b"from %d" % place[1], place)
+        assert sock.hear(client) == (b"from %d" % place[1], place)
     name = client.getsockname()[:2]
     seen = records(keeper, second, name)
     assert {r["limpid"]["via"] for r in seen} == {"first"}
@@ -435,7 +426,7 @@ rules:
 {ALL}
 {configs.RECORD}""", prefix=["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"])
     header = v2(OTHER[family], (SERVER[family], 9000), transport=UDP)
-    ask(sender, server(lab, family, 9000), header, (PROXY[family], MODE))
+    ask(sender, lab.udp_server(family, 9000), header, (PROXY[family], MODE))
     listener = lab.listen(family, SERVER[family], 7000)
     client = Sender(lab).connect(MODE, family)
     client.sendall(v2(OTHER[family], (SERVER[family], 7000)))

@@ -8,7 +8,7 @@ import pytest
 
 from lab import configs, sock
 from lab.introduce import SIGNATURE, Sender, tlv, v1, v2
-from lab.topology import CLIENT, PROXY, SERVER
+from lab.topology import CLIENT, SERVER
 
 MODE, SPARE = 52150, 52151
 OTHER, OTHER_6 = ("198.18.0.7", 40007), ("fd00:18::7", 40007)

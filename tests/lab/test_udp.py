@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from lab import configs, sock
-from lab.topology import (BLACKHOLE, CLIENT, NO_ROUTE, PROXY_FAR, SERVER, SERVER_2, UNREACHABLE)
+from lab.topology import BLACKHOLE, NO_ROUTE, PROXY_FAR, SERVER, SERVER_2, UNREACHABLE
 
 KEEP, ADDRESS, OWN, REJECT, DENY, STRICT = range(9000, 9006)
 RECVERR, ERRQUEUE = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}, 0x2000
@@ -40,16 +40,7 @@ def limpid(serve):
 
 @pytest.fixture
 def client(lab, family):
-    return lab.udp(lab.client, family, CLIENT["tproxy"][family], lab.free_port())
-
-
-def server(lab, family, port, address=None):
-    return lab.udp(lab.server, family, address or SERVER[family], port)
-
-
-def hear(s):
-    data, peer, *_ = s.recvfrom(1 << 16)
-    return data, peer[:2]
+    return lab.udp_client(family)
 
 
 def udp_record(limpid, client, **more):
@@ -62,9 +53,9 @@ def udp_record(limpid, client, **more):
                                           (STRICT, "keep")])
 def test_there_and_back(lab, limpid, family, client, port, source):
     """The answer comes from exactly the address that was asked; the record says it all."""
-    at = server(lab, family, port)
+    at = lab.udp_server(family, port)
     client.sendto(b"question", (SERVER[family], port))
-    data, seen = hear(at)
+    data, seen = sock.hear(at)
     assert data == b"question"
     name = client.getsockname()[:2]
     if source == "keep":
@@ -74,7 +65,7 @@ def test_there_and_back(lab, limpid, family, client, port, source):
     else:
         assert seen[0] == PROXY_FAR[family]
     at.sendto(b"an answer", seen)
-    assert hear(client) == (b"an answer", (SERVER[family], port))
+    assert sock.hear(client) == (b"an answer", (SERVER[family], port))
     record = udp_record(limpid, client)
     assert (record["dest_ip"], record["dest_port"]) == (SERVER[family], port)
     assert record["flow"]["bytes_toserver"] == 8 and record["flow"]["bytes_toclient"] == 9
@@ -88,62 +79,62 @@ def test_there_and_back(lab, limpid, family, client, port, source):
 @pytest.mark.parametrize("size", [0, 1, 1472, 1473, 9000, 65507 - 20])
 @pytest.mark.usefixtures("limpid")
 def test_every_size_whole(lab, family, client, port, size):
-    at = server(lab, family, port)
+    at = lab.udp_server(family, port)
     sent = sock.pattern(size)
     client.sendto(sent, (SERVER[family], port))
-    data, seen = hear(at)
+    data, seen = sock.hear(at)
     assert data == sent
     at.sendto(sent[::-1], seen)
-    assert hear(client) == (sent[::-1], (SERVER[family], port))
+    assert sock.hear(client) == (sent[::-1], (SERVER[family], port))
 
 
 @pytest.mark.usefixtures("limpid")
 def test_one_client_has_one_address_for_all(lab, family, client):
     """Endpoint-independent mapping: RFC 4787 REQ-1."""
     places = [(SERVER[family], OWN), (SERVER_2[family], OWN), (SERVER[family], 9100)]
-    servers = [server(lab, family, port, ip) for ip, port in places]
+    servers = [lab.udp_server(family, port, ip) for ip, port in places]
     seen = set()
     for at, place in zip(servers, places):
         client.sendto(b"x", place)
-        seen.add(hear(at)[1])
+        seen.add(sock.hear(at)[1])
     assert len(seen) == 1
     for at, place in zip(servers, places):
         at.sendto(b"y", next(iter(seen)))
-        assert hear(client) == (b"y", place)
+        assert sock.hear(client) == (b"y", place)
 
 
 @pytest.mark.usefixtures("limpid")
 def test_an_answer_from_another_port_is_seen_as_such(lab, family, client):
-    at, other = server(lab, family, OWN), server(lab, family, 9200)
+    at, other = lab.udp_server(family, OWN), lab.udp_server(family, 9200)
     client.sendto(b"x", (SERVER[family], OWN))
-    _, seen = hear(at)
+    _, seen = sock.hear(at)
     other.sendto(b"y", seen)
-    assert hear(client) == (b"y", (SERVER[family], 9200))
+    assert sock.hear(client) == (b"y", (SERVER[family], 9200))
 
 
 @pytest.mark.usefixtures("limpid")
 def test_a_stranger_is_not_passed(lab, family, client):
-    at, stranger = server(lab, family, OWN), server(lab, family, OWN, SERVER_2[family])
+    at, stranger = lab.udp_server(family, OWN), lab.udp_server(family, OWN, SERVER_2[family])
     client.sendto(b"x", (SERVER[family], OWN))
-    _, seen = hear(at)
+    _, seen = sock.hear(at)
     stranger.sendto(b"stranger", seen)
     at.sendto(b"y", seen)
-    assert hear(client) == (b"y", (SERVER[family], OWN))
+    assert sock.hear(client) == (b"y", (SERVER[family], OWN))
     assert not select.select([client], [], [], 0.1)[0]
 
 
 def test_sessions_do_not_mix(lab, limpid, family):
     """Replies of one session never reach another client."""
-    at = server(lab, family, KEEP)
-    clients = [lab.udp(lab.client, family, CLIENT["tproxy"][family], lab.free_port())
+    at = lab.udp_server(family, KEEP)
+    clients = [lab.udp_client(family)
                for _ in range(50)]
     for i, c in enumerate(clients):
         c.sendto(b"%d" % i, (SERVER[family], KEEP))
     for _ in clients:
-        data, seen = hear(at)
+        data, seen = sock.hear(at)
         at.sendto(data * 2, seen)
     for i, c in enumerate(clients):
-        assert hear(c) == (b"%d" % i * 2, (SERVER[family], KEEP))
+        assert sock.hear(c) == (b"%d" % i * 2, (SERVER[family], KEEP))
     assert limpid.alive()
 
 
@@ -157,7 +148,7 @@ def refused(s):
 
 
 def test_reject_is_port_unreachable(lab, limpid, keeper, family, client):
-    at = server(lab, family, REJECT)
+    at = lab.udp_server(family, REJECT)
     client.connect((SERVER[family], REJECT))
     client.send(b"x")
     assert refused(client) == "ECONNREFUSED"
@@ -168,7 +159,7 @@ def test_reject_is_port_unreachable(lab, limpid, keeper, family, client):
 
 
 def test_deny_says_nothing(lab, limpid, keeper, family, client):
-    at = server(lab, family, DENY)
+    at = lab.udp_server(family, DENY)
     client.connect((SERVER[family], DENY))
     client.send(b"x")
     assert not select.select([at, client], [], [], 0.2)[0]
@@ -205,13 +196,13 @@ def test_too_big_for_the_way(lab, limpid, family, client):
     """Path-MTU discovery goes through: "fragmentation needed" with the MTU; and nothing is lost."""
     level, discover = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}[family]
     mtu_option = {4: 14, 6: 24}[family]
-    at = server(lab, family, KEEP)
+    at = lab.udp_server(family, KEEP)
     lab.proxy.run("ip", "link", "set", "p1", "mtu", "1300")
     try:
         client.setsockopt(level, discover, 2)
         client.connect((SERVER[family], KEEP))
         client.send(b"x" * 1400)
-        assert hear(at)[0] == b"x" * 1400
+        assert sock.hear(at)[0] == b"x" * 1400
         with pytest.raises(OSError) as told:
             for _ in range(50):
                 client.send(b"x" * 1400)
@@ -224,12 +215,12 @@ def test_too_big_for_the_way(lab, limpid, family, client):
 
 
 def test_dns_is_named(lab, limpid, family, client):
-    at = server(lab, family, 53)
+    at = lab.udp_server(family, 53)
     query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x06origin\x04test\0\0\x01\0\x01"
     client.sendto(query, (SERVER[family], 53))
-    _, seen = hear(at)
+    _, seen = sock.hear(at)
     at.sendto(query, seen)
-    assert hear(client)[0] == query
+    assert sock.hear(client)[0] == query
     record = udp_record(limpid, client)
     assert record["app_proto"] == "dns" and record["dns"]["rrname"] == "origin.test"
     assert record["limpid"]["why"] == "finished"
@@ -239,15 +230,15 @@ def test_dns_is_named(lab, limpid, family, client):
 def test_a_crowd_leaves_nothing_behind(lab, serve, family):
     """More sessions in turn than may be at once: the unused make room, and all end."""
     limpid = serve(config("timeouts: { udp: 1s }\nlimits: { sessions: 300 }"))
-    at = server(lab, family, OWN)
+    at = lab.udp_server(family, OWN)
     before = limpid.descriptors()
     for i in range(600):
-        c = lab.udp(lab.client, family, CLIENT["tproxy"][family], lab.free_port())
+        c = lab.udp_client(family)
         c.sendto(b"%d" % i, (SERVER[family], OWN))
-        data, seen = hear(at)
+        data, seen = sock.hear(at)
         at.sendto(data, seen)
         if i == 299:  # those may now make room
-            hear(c)
+            sock.hear(c)
             select.select([], [], [], 1.2)
         c.close()
     limpid.records.wait(lambda r: r["proto"] == "UDP", count=600)
@@ -264,7 +255,7 @@ def send_train(s, data, segment, to):
 def hear_train(s, size, segment):
     got = []
     while sum(map(len, got)) < size:
-        got.append(hear(s)[0])
+        got.append(sock.hear(s)[0])
     assert [len(x) for x in got] == [min(segment, size - at) for at in range(0, size, segment)]
     return b"".join(got)
 
@@ -273,13 +264,13 @@ def hear_train(s, size, segment):
 def test_trains_of_datagrams(lab, limpid, family, client, port):
     """GSO in, GRO, GSO out: each datagram keeps its size, its order and its addresses, in both
     directions, among single ones, and beside another client of the same server."""
-    at = server(lab, family, port)
-    other = lab.udp(lab.client, family, CLIENT["tproxy"][family], lab.free_port())
+    at = lab.udp_server(family, port)
+    other = lab.udp_client(family)
     size, segment = 20_123, 1200
     names = {}
     for c in (client, other):
         c.sendto(b"first", (SERVER[family], port))
-        names[c] = hear(at)[1]
+        names[c] = sock.hear(at)[1]
     for i in range(3):
         data = sock.pattern(size, i)
         send_train(client, data, segment, (SERVER[family], port))
@@ -288,9 +279,9 @@ def test_trains_of_datagrams(lab, limpid, family, client, port):
         assert hear_train(client, size, segment) == data[::-1]
         for c in (client, other):
             c.sendto(b"single", (SERVER[family], port))
-            assert hear(at) == (b"single", names[c])
+            assert sock.hear(at) == (b"single", names[c])
             at.sendto(b"answer", names[c])
-            assert hear(c) == (b"answer", (SERVER[family], port))
+            assert sock.hear(c) == (b"answer", (SERVER[family], port))
     record = udp_record(limpid, client)
     trains = 3 * (size // segment + 1)
     assert record["flow"]["pkts_toserver"] == trains + 4
@@ -300,7 +291,7 @@ def test_trains_of_datagrams(lab, limpid, family, client, port):
 
 def test_a_train_too_wide_for_the_way(lab, limpid, family, client):
     """What the server's side cannot take as one train is taken apart, and fragmented."""
-    at = server(lab, family, KEEP)
+    at = lab.udp_server(family, KEEP)
     data = sock.pattern(14_000)
     for namespace in (lab.client, lab.proxy):   # other tests have told them of narrow ways
         namespace.run("ip", f"-{family}", "route", "flush", "cache")

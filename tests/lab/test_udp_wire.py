@@ -30,39 +30,30 @@ def limpid(serve):
 
 @pytest.fixture
 def client(lab, family):
-    return lab.udp(lab.client, family, CLIENT["tproxy"][family], lab.free_port())
-
-
-def server(lab, family, port, address=None):
-    return lab.udp(lab.server, family, address or SERVER[family], port)
-
-
-def hear(s):
-    data, peer, *_ = s.recvfrom(1 << 16)
-    return data, peer[:2]
+    return lab.udp_client(family)
 
 
 def talk(client, at, data=b"question"):
     """There and back; who the server saw."""
     name = at.getsockname()[:2]
     client.sendto(data, name)
-    got, seen = hear(at)
+    got, seen = sock.hear(at)
     assert got == data
     at.sendto(data[::-1], seen)
-    assert hear(client) == (data[::-1], name)
+    assert sock.hear(client) == (data[::-1], name)
     return seen
 
 
 @pytest.mark.parametrize("port", [KEEP, OWN])
 def test_largest(lab, family, client, port):
     """As much as a datagram can carry, in both directions."""
-    talk(client, server(lab, family, port), sock.pattern(65507 if family == 4 else 65527))
+    talk(client, lab.udp_server(family, port), sock.pattern(65507 if family == 4 else 65527))
 
 
 @pytest.mark.parametrize("port", [KEEP, OWN])
 def test_refused_ends_nothing_else(lab, family, client, port):
     """ICMP about one server is about that server."""
-    at = server(lab, family, port)
+    at = lab.udp_server(family, port)
     seen = set()
     for _ in range(5):
         client.sendto(b"x", (SERVER[family], 9999))
@@ -75,19 +66,19 @@ def test_refused_ends_nothing_else(lab, family, client, port):
 @pytest.mark.parametrize("source_port", [50080, 1])
 def test_source_port_like_a_listeners(lab, family, port, source_port):
     client = lab.udp(lab.client, family, CLIENT["tproxy"][family], source_port)
-    seen = talk(client, server(lab, family, port))
+    seen = talk(client, lab.udp_server(family, port))
     if port == KEEP:
         assert seen == client.getsockname()[:2]
 
 
 def test_server_port_like_the_listeners(lab, family, client):
-    talk(client, server(lab, family, 50080))
+    talk(client, lab.udp_server(family, 50080))
 
 
 def test_port_53_taken_on_the_host(lab, family, client):
     """Somebody has the wildcard address for itself: answers come from the server's all the same."""
     held = lab.udp(lab.proxy, family, {4: "0.0.0.0", 6: "::"}[family], 53)
-    at = server(lab, family, 53)
+    at = lab.udp_server(family, 53)
     for _ in range(5):
         talk(client, at)
     assert sock.silent(held, 0)
@@ -103,13 +94,13 @@ def test_limpids_own_ports_are_refused(lab, limpid, family, client):
         with pytest.raises(ConnectionRefusedError):
             client.recv(1)
     assert limpid.descriptors() <= before + 2
-    talk(client, server(lab, family, OWN))
+    talk(client, lab.udp_server(family, OWN))
 
 
 @pytest.mark.parametrize("port", [KEEP, OWN])
 def test_traffic_class(lab, family, client, port):
     """DSCP and ECN are part of what is said (RFC 8085 section 3.1.7)."""
-    at = server(lab, family, port)
+    at = lab.udp_server(family, port)
     seen = talk(client, at)
     for s, to, other in ((client, at.getsockname(), at), (at, seen, client)):
         other.setsockopt(TOS[family][0], RECVTOS[family], 1)
@@ -124,34 +115,34 @@ def test_no_checksum(lab):
     """IPv4 allows it."""
     client = lab.udp(lab.client, 4, CLIENT["tproxy"][4], lab.free_port())
     client.setsockopt(socket.SOL_SOCKET, NO_CHECK, 1)
-    talk(client, server(lab, 4, OWN))
+    talk(client, lab.udp_server(4, OWN))
 
 
 def test_either_side_keeps_a_session(lab, limpid, client, family):
     """RFC 4787 REQ-6: a client's datagrams do; and so does a server that goes on speaking."""
-    at = server(lab, family, OWN)
+    at = lab.udp_server(family, OWN)
     seen = talk(client, at)
     for i in range(8):
         select.select([], [], [], 0.25)
         if i < 4:
             client.sendto(b"x", at.getsockname())
-            assert hear(at) == (b"x", seen)
+            assert sock.hear(at) == (b"x", seen)
         else:
             at.sendto(b"y", seen)
-            assert hear(client)[0] == b"y"
+            assert sock.hear(client)[0] == b"y"
     assert not [r for r in limpid.records.poll() if r["src_port"] == client.getsockname()[1]]
 
 
 def test_order(lab, family, client):
     """Of many at once, of many sizes, none overtakes another and none is lost."""
-    at = server(lab, family, KEEP)
+    at = lab.udp_server(family, KEEP)
     at.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE
     sent = [bytes([i]) * (i * 37 % 1400) for i in range(200)]
     for data in sent:
         client.sendto(data, (SERVER[family], KEEP))
-    got = [hear(at) for _ in sent]
+    got = [sock.hear(at) for _ in sent]
     assert [data for data, _ in got] == sent
     client.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)
     for data in sent:
         at.sendto(data, got[0][1])
-    assert [hear(client)[0] for _ in sent] == sent
+    assert [sock.hear(client)[0] for _ in sent] == sent

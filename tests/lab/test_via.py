@@ -222,21 +222,9 @@ def test_tinyproxy_target_refuses(via, tmp_path):
 
 
 # --- a second limpid, TLS, chains ----------------------------------------------------------------
-def upstream(folder, mode="https", port=UP, more="", rules=""):
-    return f"""
-listeners:
-  - {{ name: up, mode: {mode}, address: ["{SERVER_2[4]}:{port}"] {more} }}
-tls:
-  front: {{ certificate: "{folder}/certificate.pem", key: "{folder}/key.pem" }}
-rules:
-{rules}  - {{ name: all, action: accept }}
-{configs.RECORD}
-"""
-
-
 def test_https(via, tls_pair, tmp_path):
     folder = tls_pair.key.parent
-    second = via.second(upstream(folder, more=", tls: front"), tmp_path)
+    second = via.second(configs.upstream(folder, more=", tls: front"), tmp_path)
     via.start(up("https", f', tls: {{ ca: "{folder}/certificate.pem", name: name.test }}'))
     via.works()
     record = second.records.wait(lambda r: r["dest_port"] == TARGET_PORT)
@@ -248,13 +236,13 @@ def test_https(via, tls_pair, tmp_path):
                          ids=["not trusted", "its address", "another name"])
 def test_https_that_is_not_who_it_should_be(via, tls_pair, tmp_path, tls):
     folder = tls_pair.key.parent
-    via.second(upstream(folder, more=", tls: front"), tmp_path)
+    via.second(configs.upstream(folder, more=", tls: front"), tmp_path)
     via.start(up("https", ", tls: " + tls.replace("@", str(folder))))
     assert via.why() == "server-tls"
 
 
 def test_https_not_verified(via, tls_pair, tmp_path):
-    via.second(upstream(tls_pair.key.parent, more=", tls: front"), tmp_path)
+    via.second(configs.upstream(tls_pair.key.parent, more=", tls: front"), tmp_path)
     via.start(up("https", ", tls: { verify: false }"))
     via.works()
 
@@ -262,9 +250,9 @@ def test_https_not_verified(via, tls_pair, tmp_path):
 def test_chain(via, tls_pair, tmp_path):
     """SOCKS through HTTPS through HTTP: TLS inside a tunnel, and a tunnel inside that."""
     folder = tls_pair.key.parent
-    via.second(upstream(folder, mode="http"), tmp_path / "http")
-    via.second(upstream(folder, port=UP + 1, more=", tls: front"), tmp_path / "https")
-    via.second(upstream(folder, mode="socks", port=UP + 2), tmp_path / "socks")
+    via.second(configs.upstream(folder, mode="http"), tmp_path / "http")
+    via.second(configs.upstream(folder, port=UP + 1, more=", tls: front"), tmp_path / "https")
+    via.second(configs.upstream(folder, mode="socks", port=UP + 2), tmp_path / "socks")
     via.start("\n".join([
         up("http", name="first"),
         up("https", ", via: first, tls: { verify: false }", f"{SERVER_2[4]}:{UP + 1}", "middle"),
@@ -273,7 +261,7 @@ def test_chain(via, tls_pair, tmp_path):
 
 
 def test_refused_by_the_second_limpid(via, tls_pair, tmp_path):
-    via.second(upstream(tls_pair.key.parent, mode="socks",
+    via.second(configs.upstream(tls_pair.key.parent, mode="socks",
                         rules="  - { name: no, match: { port: 7000 }, action: reject }\n"),
                tmp_path)
     via.start(up("socks5"))
@@ -325,6 +313,22 @@ def test_bytes_behind_an_http_answer(via, cut):
     sending.result()
 
 
+def ends_with(via, kind, said, why):
+    """An upstream proxy says this, and then it dies."""
+    listener = via.lab.listen(4, SERVER_2[4], UP)
+    via.start(up(kind))
+    client = via.connect()
+    name = client.getsockname()
+    proxy = via.lab.accept(listener)
+    proxy.sendall(said)
+    try:
+        proxy.shutdown(1)
+    except OSError:
+        pass  # it has been left already
+    assert sock.read_to_reset(client) == b""
+    assert via.limpid.records.of(name)["limpid"]["why"] == why
+
+
 @pytest.mark.parametrize("said, why", [
     (b"", "proxy-failed"), (b"\x05", "proxy-failed"), (b"\x04\x00", "proxy-failed"),
     (b"HTTP/1.1 400 Bad Request\r\n\r\n", "proxy-failed"), (b"\x05\xff", "proxy-login"),
@@ -334,19 +338,7 @@ def test_bytes_behind_an_http_answer(via, cut):
     (b"\x05\x00\x05\x00\x00\x09\0\0\0\0\0\0", "proxy-failed"),
 ], ids=brief)
 def test_socks_answers(via, said, why):
-    """...and then it dies."""
-    listener = via.lab.listen(4, SERVER_2[4], UP)
-    via.start(up("socks5"))
-    client = via.connect()
-    name = client.getsockname()
-    proxy = via.lab.accept(listener)
-    proxy.sendall(said)
-    try:
-        proxy.shutdown(1)
-    except OSError:
-        pass  # it has been left already
-    assert sock.read_to_reset(client) == b""
-    assert via.limpid.records.of(name)["limpid"]["why"] == why
+    ends_with(via, "socks5", said, why)
 
 
 @pytest.mark.parametrize("said, why", [
@@ -356,18 +348,7 @@ def test_socks_answers(via, said, why):
     (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 20000, "proxy-failed"),
 ], ids=brief)
 def test_http_answers(via, said, why):
-    listener = via.lab.listen(4, SERVER_2[4], UP)
-    via.start(up("http"))
-    client = via.connect()
-    name = client.getsockname()
-    proxy = via.lab.accept(listener)
-    proxy.sendall(said)
-    try:
-        proxy.shutdown(1)
-    except OSError:
-        pass  # it has been left already
-    assert sock.read_to_reset(client) == b""
-    assert via.limpid.records.of(name)["limpid"]["why"] == why
+    ends_with(via, "http", said, why)
 
 
 def test_silent_proxy(via):

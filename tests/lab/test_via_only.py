@@ -7,10 +7,9 @@ import subprocess
 import pytest
 
 from lab import configs, sock
-from lab import socks as s5
 from lab.socks import Association, Socks
 from lab.topology import CLIENT, PROXY_FAR, SERVER, SERVER_2, Way
-from test_honest import Queue, begin, honest, outcome, waits
+from test_honest import begin, honest, outcome, waits
 
 UP = 3128
 VIA = "  - { name: all, action: accept, via: up }"
@@ -87,14 +86,6 @@ def test_association(socks, host):
 
 
 # --- honest connect -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def queue(lab):
-    rules = Queue(lab)
-    rules.add()
-    yield rules
-    rules.remove()
 
 
 @pytest.fixture

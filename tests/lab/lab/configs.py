@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations that more than one file of scenarios uses."""
-from .topology import OFFLOAD_PORT
+from .topology import OFFLOAD_PORT, SERVER_2
 
 LISTENERS = """
 listeners:
@@ -40,3 +40,16 @@ timeouts: { idle: 700ms, half-closed: 300ms }
 def rules(text, timeouts="{ sniff: 400ms, connect: 2s, deny: 400ms }", more=""):
     """Both listeners with these rules."""
     return f"{LISTENERS}\nrules:\n{text}\ntimeouts: {timeouts}\n{more}\n{RECORD}"
+
+
+def upstream(folder, mode="https", port=3128, more="", rules=""):
+    """A limpid that others use as their upstream proxy."""
+    return f"""
+listeners:
+  - {{ name: up, mode: {mode}, address: ["{SERVER_2[4]}:{port}"] {more} }}
+tls:
+  front: {{ certificate: "{folder}/certificate.pem", key: "{folder}/key.pem" }}
+rules:
+{rules}  - {{ name: all, action: accept }}
+{RECORD}
+"""

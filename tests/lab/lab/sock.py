@@ -136,3 +136,9 @@ def eventually(condition, what, seconds=DEADLINE_S):
         assert time.monotonic() < deadline, f"did not happen: {what}"
         time.sleep(0.005)
     return value
+
+
+def hear(s):
+    """One datagram, and who sent it."""
+    data, peer, *_ = s.recvfrom(1 << 16)
+    return data, peer[:2]

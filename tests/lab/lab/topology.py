@@ -174,6 +174,13 @@ route add local default dev lo table 100
         s.bind((address, port))
         return self.track(s)
 
+    def udp_client(self, family):
+        """One whose datagrams the tproxy rules take."""
+        return self.udp(self.client, family, CLIENT["tproxy"][family], self.free_port())
+
+    def udp_server(self, family, port, address=None):
+        return self.udp(self.server, family, address or SERVER[family], port)
+
     def listen(self, family, address, port, rcvbuf_bytes=0):
         s = self.socket(self.server, family)
         if rcvbuf_bytes:
