@@ -16,9 +16,13 @@ bool password_hash_ok(const char *hash)
 					     "$6$" };
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (!strncmp(hash, kinds[i], strlen(kinds[i])))
-			return crypt_checksalt(hash) == CRYPT_SALT_OK &&
+		if (!strncmp(hash, kinds[i], strlen(kinds[i]))) {
+			int r = crypt_checksalt(hash);
+
+			/* what crypt(3) would not choose for new ones any more is $5$ */
+			return (r == CRYPT_SALT_OK || r == CRYPT_SALT_METHOD_LEGACY) &&
 			       strlen(hash) < PASSWORD_HASH_CAP;
+		}
 	return false;
 }
 

@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -33,12 +35,13 @@ static int fail(const char *what, int error)
 	return 1;
 }
 
-/* A line without its end, not echoed where it is typed.  Return: false at the end of input. */
-static bool line_ask(const char *prompt, char *line, size_t cap)
+/* A line without its end, not echoed where it is typed.  Return: its length, 0 at the end. */
+static size_t line_ask(const char *prompt, char **line)
 {
 	bool typed = isatty(STDIN_FILENO);
 	struct termios before, silent;
-	bool r;
+	size_t cap = 0;
+	ssize_t n;
 
 	if (typed && !tcgetattr(STDIN_FILENO, &before)) {
 		silent = before;
@@ -48,34 +51,50 @@ static bool line_ask(const char *prompt, char *line, size_t cap)
 	} else {
 		typed = false;
 	}
-	r = fgets(line, (int)cap, stdin) != NULL;
+	n = getline(line, &cap, stdin);
 	if (typed) {
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
 		fputc('\n', stderr);
 	}
-	line[strcspn(line, "\r\n")] = '\0';
-	return r;
+	if (n > 0 && (*line)[n - 1] == '\n')
+		n--;
+	if (n > 0 && (*line)[n - 1] == '\r')
+		n--;
+	return n > 0 ? (size_t)n : 0;
+}
+
+static void line_free(char *line, size_t n)
+{
+	if (line)
+		explicit_bzero(line, n);
+	free(line);
 }
 
 /* Return: 0, or the exit status. */
 static int password_ask(char hash[static PASSWORD_HASH_CAP])
 {
-	char line[PASSWORD_MAX_BYTES + 3], again[sizeof(line)];
-	int r;
+	char *line = NULL, *again = NULL;
+	size_t n = line_ask("password", &line), n_again = n;
+	const char *wrong = NULL;
+	int r = 0;
 
-	if (!line_ask("password", line, sizeof(line)) || !*line) {
-		fputs("limpid users: no password\n", stderr);
-		return 1;
-	}
-	if (isatty(STDIN_FILENO) &&
-	    (!line_ask("again", again, sizeof(again)) || strcmp(line, again))) {
-		fputs("limpid users: the two are not the same\n", stderr);
-		return 1;
-	}
-	r = password_hash(span_str(line), hash);
-	explicit_bzero(line, sizeof(line));
-	explicit_bzero(again, sizeof(again));
-	return r < 0 ? fail("the password", -r) : 0;
+	if (!n)
+		wrong = "no password";
+	else if (n > PASSWORD_MAX_BYTES || memchr(line, 0, n))
+		wrong = "a password has 255 bytes at most, and no NUL";
+	else if (isatty(STDIN_FILENO))
+		n_again = line_ask("again", &again);
+	if (!wrong && (n_again != n || (again && memcmp(line, again, n) != 0)))
+		wrong = "the two are not the same";
+	if (wrong)
+		fprintf(stderr, "limpid users: %s\n", wrong);
+	else
+		r = password_hash(span_of(line, n), hash);
+	line_free(line, n);
+	line_free(again, n_again);
+	if (r < 0)
+		return fail("the password", -r);
+	return wrong ? 1 : 0;
 }
 
 static bool is_of(const char *line, const char *name)
@@ -105,7 +124,21 @@ static int copy_without(const char *path, const char *name, FILE *out, bool *ret
 		if (n && line[n - 1] != '\n')
 			fputc('\n', out);
 	}
-	return ferror(in) ? -EIO : 0;
+	return ferror(in) ? -errno : 0;
+}
+
+/*
+ * Others who change a file of this folder wait until it is closed: what they add would be lost.
+ * Return: a descriptor, or < 0 where folders cannot be locked, as on NFS.
+ */
+static int folder_lock(const char *path)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd >= 0)
+		flock(fd, LOCK_EX);
+	return fd;
 }
 
 /* Whoever may read the file there is, limpid under another user for one, may read the new one. */
@@ -126,6 +159,7 @@ static int file_change(const char *given, const char *name, const char *hash)
 	_cleanup_free_ char *real = realpath(given, NULL), *beside = NULL;
 	const char *path = real ? real : given;
 	_cleanup_fclose_ FILE *out = NULL;
+	_cleanup_close_ int folder = folder_lock(path);
 	bool found = false;
 	int fd, r;
 
@@ -133,7 +167,7 @@ static int file_change(const char *given, const char *name, const char *hash)
 		return fail(path, ENOMEM);
 	fd = mkostemp(beside, O_CLOEXEC); /* mode 0600 */
 	if (fd < 0)
-		return fail(beside, errno);
+		return fail(path, errno);
 	out = fdopen(fd, "w");
 	if (!out) {
 		close(fd);

@@ -250,7 +250,7 @@ enum login_answer login_check(struct flow *f, struct users *u, struct span name,
 	    memchr(name.data, 0, name.len) ||
 	    crypto_hmac(l->key, pieces, ARRAY_SIZE(pieces), digest) < 0)
 		return LOGIN_NO;
-	if (is_remembered(l, digest))
+	if (is_remembered(l, digest) && !users_changed(u))
 		return LOGIN_YES;
 	r = request_new(f, u, name, password, digest);
 	if (!r)

@@ -28,12 +28,18 @@ struct list_of_users {
 	size_t n;
 };
 
-struct users {
-	char *name, *path;
-	pthread_mutex_t lock;
-	struct list_of_users list;
+/* What says that a file is another one now: in one tick of the clock it may be cut and written. */
+struct stamp {
 	struct timespec changed;
 	ino_t inode;
+	off_t bytes;
+};
+
+struct users {
+	char *name, *path;
+	pthread_mutex_t lock; /* for what is below, once there are threads */
+	struct list_of_users list;
+	struct stamp stamp;
 };
 
 static void list_free(struct list_of_users *l)
@@ -117,17 +123,23 @@ static int list_read(FILE *f, struct list_of_users *l, unsigned int *ret_line)
 	return 0;
 }
 
-static int file_load(struct users *u, struct list_of_users *ret, unsigned int *ret_line)
+static struct stamp stamp_of(const struct stat *st)
 {
-	_cleanup_fclose_ FILE *f = fopen(u->path, "re");
+	return (struct stamp){ .changed = st->st_mtim, .inode = st->st_ino, .bytes = st->st_size };
+}
+
+/* @ret_stamp is left alone where the file cannot be opened. */
+static int file_load(const char *path, struct list_of_users *ret, struct stamp *ret_stamp,
+		     unsigned int *ret_line)
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
 	struct stat st;
 	int r;
 
 	*ret_line = 0;
 	if (!f || fstat(fileno(f), &st) < 0)
 		return -errno;
-	u->changed = st.st_mtim;
-	u->inode = st.st_ino;
+	*ret_stamp = stamp_of(&st);
 	r = list_read(f, ret, ret_line);
 	if (r < 0)
 		list_free(ret);
@@ -145,13 +157,26 @@ int users_load(const char *name, const char *path, struct users **ret, unsigned 
 	pthread_mutex_init(&u->lock, NULL);
 	u->name = strdup(name);
 	u->path = strdup(path);
-	r = u->name && u->path ? file_load(u, &u->list, ret_line) : -ENOMEM;
+	r = u->name && u->path ? file_load(path, &u->list, &u->stamp, ret_line) : -ENOMEM;
 	if (r < 0) {
 		users_free(u);
 		return r;
 	}
 	*ret = u;
 	return 0;
+}
+
+const char *users_error(int error, unsigned int line, char *text, size_t cap)
+{
+	if (error == -EEXIST)
+		return "a name stands there twice";
+	if (error == -EINVAL && !line)
+		return "the file is too large";
+	if (error == -EINVAL)
+		snprintf(text, cap, "line %u is not that of a user", line);
+	else
+		snprintf(text, cap, "cannot be read: %s", strerror(-error));
+	return text;
 }
 
 void users_free(struct users *u)
@@ -170,29 +195,52 @@ const char *users_name(const struct users *u)
 	return u->name;
 }
 
-bool users_refresh(struct users *u)
+/* Return: whether the file is another than was read; one that is not there is not. */
+static bool is_changed(struct users *u, struct stamp *ret)
 {
-	struct list_of_users fresh = { 0 };
-	unsigned int line;
 	struct stat st;
-	int r;
+	bool r;
 
 	if (stat(u->path, &st) < 0)
 		return false;
-	if (st.st_ino == u->inode && st.st_mtim.tv_sec == u->changed.tv_sec &&
-	    st.st_mtim.tv_nsec == u->changed.tv_nsec)
-		return false;
-	r = file_load(u, &fresh, &line);
-	if (r < 0) {
-		log_line(LOG_WARNING, "users '%s': %s, line %u: %s; the list stays as it was",
-			 u->name, u->path, line, strerror(-r));
-		return false;
-	}
+	*ret = stamp_of(&st);
 	pthread_mutex_lock(&u->lock);
-	list_free(&u->list);
-	u->list = fresh;
+	r = ret->inode != u->stamp.inode || ret->bytes != u->stamp.bytes ||
+	    ret->changed.tv_sec != u->stamp.changed.tv_sec ||
+	    ret->changed.tv_nsec != u->stamp.changed.tv_nsec;
 	pthread_mutex_unlock(&u->lock);
-	return true;
+	return r;
+}
+
+bool users_changed(struct users *u)
+{
+	struct stamp stamp;
+
+	return is_changed(u, &stamp);
+}
+
+bool users_refresh(struct users *u)
+{
+	struct list_of_users fresh = { 0 };
+	struct stamp stamp;
+	char text[64];
+	unsigned int line;
+	int r;
+
+	if (!is_changed(u, &stamp))
+		return false;
+	r = file_load(u->path, &fresh, &stamp, &line);
+	pthread_mutex_lock(&u->lock);
+	u->stamp = stamp; /* good or not, it is said once */
+	if (r >= 0) {
+		list_free(&u->list);
+		u->list = fresh;
+	}
+	pthread_mutex_unlock(&u->lock);
+	if (r < 0)
+		log_line(LOG_WARNING, "users '%s': '%s': %s; the list stays as it was", u->name,
+			 u->path, users_error(r, line, text, sizeof(text)));
+	return r >= 0;
 }
 
 int users_hash(struct users *u, const char *name, char **ret)

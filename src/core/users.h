@@ -28,6 +28,10 @@ struct users; /* one file */
  */
 int users_load(const char *name, const char *path, struct users **ret, unsigned int *ret_line);
 void users_free(struct users *u);
+
+/* What users_load() returned, as a sentence; it may be put into @text. */
+const char *users_error(int error, unsigned int line, char *text, size_t cap);
+
 const char *users_name(const struct users *u);
 
 struct login; /* the thread and what it remembers */
@@ -48,8 +52,8 @@ enum login_answer {
  * For a learner of @f.  LOGIN_LATER: return LEARN_MORE; the learner is called again, with the same
  * bytes, once it is known, and asks again.  Checking takes long by intention, so it is done by
  * a thread of its own, one at a time, and what it found is remembered for a while (as a keyed
- * digest).  A name that does not exist takes as long as one that does.  LOGIN_NO also when too
- * many wait already.
+ * digest) as long as the file does not change.  A name that does not exist takes as long as one
+ * that does.  LOGIN_NO also when too many wait already.
  */
 enum login_answer login_check(struct flow *f, struct users *u, struct span name,
 			      struct span password);

@@ -8,6 +8,9 @@ struct users;
 
 /* Between users.c and login.c. */
 
+/* Has the file changed since it was read?  Any thread. */
+bool users_changed(struct users *u);
+
 /* Read the file again if it has changed.  Return: it has. */
 bool users_refresh(struct users *u);
 

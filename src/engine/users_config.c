@@ -14,6 +14,7 @@ static void file_load(const struct yaml_node *users, const char *folder, struct 
 {
 	const struct yaml_node *file = yaml_get(users, "file");
 	_cleanup_free_ char *path = file ? file_below(folder, file->text) : NULL;
+	char text[64];
 	unsigned int line;
 	int r;
 
@@ -24,15 +25,10 @@ static void file_load(const struct yaml_node *users, const char *folder, struct 
 		c->n_users++;
 	else if (r == -ENOMEM)
 		diag_no_memory(d);
-	else if (r == -EEXIST)
-		diag_add(d, file->at, file->text, NULL, "a name stands there twice");
-	else if (r == -EINVAL && line)
-		diag_add(d, file->at, file->text, "name:hash, as limpid users makes it",
-			 "line %u is not that of a user", line);
-	else if (r == -EINVAL)
-		diag_add(d, file->at, file->text, NULL, "the file is too large");
 	else
-		diag_add(d, file->at, file->text, NULL, "cannot be read: %s", strerror(-r));
+		diag_add(d, file->at, file->text,
+			 r == -EINVAL && line ? "name:hash, as limpid users makes it" : NULL, "%s",
+			 users_error(r, line, text, sizeof(text)));
 }
 
 void users_config_load(struct yaml_node *node, const char *folder, struct config *c, struct diag *d)

@@ -20,6 +20,8 @@ static void file_write(const char *text)
 
 static void test_passwords(void **state)
 {
+	static const char sha256[] =
+		"$5$cfxi9e1mVJi0JwRp$xll7MGBjSaWG9vsg7GpmLGjD5owZjlSb6dx0LZj7mAC";
 	char other[PASSWORD_HASH_CAP], nul[] = { 'a', 0, 'b' };
 
 	(void)state;
@@ -33,6 +35,9 @@ static void test_passwords(void **state)
 	assert_false(password_matches(hash, span_of(nul, sizeof(nul))));
 	assert_int_equal(password_hash(span_of(nul, sizeof(nul)), other), -EINVAL);
 	assert_true(password_hash_ok("$2b$05$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui"));
+	/* of openssl passwd -5, as mkpasswd -m sha-256 makes it, too */
+	assert_true(password_hash_ok(sha256));
+	assert_true(password_matches(sha256, span_str("pw")));
 	assert_false(password_hash_ok("$1$abcdefgh$0123456789012345678901"));
 	assert_false(password_hash_ok("plain"));
 	assert_false(password_hash_ok(""));
