@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hostname.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "codec/http1_connect.h"
@@ -104,7 +105,7 @@ static void tls_load(const struct yaml_node *map, const char *folder, struct via
 {
 	const struct yaml_node *tls = yaml_get(map, "tls"), *ca, *name, *verify;
 	struct tls_settings s = { .role = TLS_CLIENT, .min_version = 0x0303, .verify = true };
-	char ip[ADDR_TEXT_MAX];
+	char ip[ADDR_TEXT_MAX], host[HOSTNAME_CAP];
 	_cleanup_free_ char *path = NULL;
 	struct tls_fault fault = { 0 };
 	struct tls_profile *profile;
@@ -119,6 +120,9 @@ static void tls_load(const struct yaml_node *map, const char *folder, struct via
 	ca = tls ? yaml_get(tls, "ca") : NULL;
 	name = tls ? yaml_get(tls, "name") : NULL;
 	verify = tls ? yaml_get(tls, "verify") : NULL;
+	if (name && !hostname_is_ip(span_str(name->text)) &&
+	    hostname_parse(span_str(name->text), host) < 0)
+		diag_add(d, name->at, name->text, "a name or an address", "neither of these");
 	path = ca ? file_below(folder, ca->text) : NULL;
 	if (ca && !path)
 		diag_no_memory(d);
@@ -169,7 +173,7 @@ static void chains_load(struct yaml_node *node, struct config *c, struct diag *d
 
 		for (; v && hops <= VIA_HOPS_MAX; v = v->via)
 			hops++;
-		if (v)
+		if (hops > VIA_HOPS_MAX)
 			diag_add(d, yaml_get(n, "via")->at, yaml_get(n, "via")->text, NULL,
 				 "a circle, or more than %d dialers one behind the other",
 				 VIA_HOPS_MAX);

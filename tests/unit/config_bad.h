@@ -14,6 +14,9 @@ struct bad {
 
 #define DIALER(more) ONE "dialers: { a: { type: http, address: \"1.1.1.1:1\"" more " } }\n"
 
+#define BEHIND(name, via) \
+	" " name ": { type: http, address: \"1.1.1.1:1\", via: " via " },\n"
+
 static const struct bad dialers[] = {
 	{ ONE "dialers: { a: { type: http } }\n", "c:2:15: this key is missing: 'address'" },
 	{ ONE "dialers: { a: { type: ftp, address: \"1.1.1.1:1\" } }\n",
@@ -21,6 +24,10 @@ static const struct bad dialers[] = {
 	{ ONE "dialers: { a: { type: http, address: \"1.1.1.1\" } }\n",
 	  "c:2:38: neither ip:port nor name:port: '1.1.1.1'" },
 	{ DIALER(", via: a"), "c:2:56: a circle, or more than 8 dialers" },
+	{ ONE "dialers: { a: { type: http, address: \"1.1.1.1:1\" },\n" BEHIND("b", "a")
+	  BEHIND("c", "b") BEHIND("d", "c") BEHIND("e", "d") BEHIND("f", "e") BEHIND("g", "f")
+	  BEHIND("h", "g") BEHIND("i", "h") " }\n",
+	  "c:10:46: a circle, or more than 8 dialers one behind the other: 'h'" },
 	{ DIALER(", via: b"), "c:2:56: there is no such dialer: 'b'; accepted: a" },
 	{ DIALER(", user: u"), "c:2:15: user and password go together: 'password'" },
 	{ DIALER(", password: u"), "c:2:15: user and password go together: 'user'" },
@@ -31,6 +38,8 @@ static const struct bad dialers[] = {
 	{ DIALER(", tls: { verify: true }"), "c:2:51: without effect for this type: 'tls'" },
 	{ ONE "dialers: { a: { type: https, address: \"a.b:1\", tls: { ca: /nowhere } } }\n",
 	  "c:2:59: cannot be read: No such file or directory: '/nowhere'" },
+	{ ONE "dialers: { a: { type: https, address: \"a.b:1\", tls: { name: a b } } }\n",
+	  "c:2:61: neither of these: 'a b'; accepted: a name or an address" },
 	{ ONE "rules: [{ name: a, action: accept, via: b }]\n",
 	  "c:2:41: there is no such dialer: 'b'" },
 	{ DIALER("") "rules: [{ name: a, action: deny, via: a }]\n",
