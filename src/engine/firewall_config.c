@@ -15,6 +15,8 @@
 #define PRIORITY_MIN (-199)    /* behind connection tracking, whose word the rules need */
 #define PRIORITY_MAX 200
 #define PORT_DNS 53
+#define TABLES_OF_KERNEL_MIN 253 /* RT_TABLE_DEFAULT; then main, local */
+#define TABLES_OF_KERNEL_MAX 255
 
 struct reader {
 	struct config *config;
@@ -331,6 +333,10 @@ static void numbers_check(struct reader *r, const struct yaml_node *node)
 
 	if (table && strspn(table->text, "-.0123456789") > 0)
 		diag_add(r->diag, table->at, table->text, NULL, "nft wants a letter in front");
+	if (f->route_table >= TABLES_OF_KERNEL_MIN && f->route_table <= TABLES_OF_KERNEL_MAX)
+		diag_add(r->diag, yaml_get(node, "route-table")->at,
+			 yaml_get(node, "route-table")->text, "a table of nobody else's",
+			 "one of the kernel's own tables: default, main, local");
 	if (!at)
 		return;
 	if (f->divert_mark & ~f->mask)

@@ -22,8 +22,9 @@
 #include "engine/firewall_rules.h"
 
 #define PORTS 65536
-#define GONE "No such"	    /* file or directory; process */
-#define THERE "File exists" /* the very same rule */
+#define GONE "No such"	       /* file or directory; process */
+#define THERE "File exists"    /* the very same rule */
+#define NO_NAME "syntax error" /* a word of nft's own: no table has that name */
 
 void firewall_steps_done(struct firewall_steps *steps)
 {
@@ -68,8 +69,8 @@ step_run(struct firewall_steps *steps, const char *settled, const char *fmt, ...
 	va_end(args);
 }
 
-/* Owns @script; NULL: no memory. */
-static void step_nft(struct firewall_steps *steps, char *script)
+/* Owns @script; NULL: no memory.  @settled as in step_run(). */
+static void step_nft(struct firewall_steps *steps, char *script, const char *settled)
 {
 	struct firewall_step *step = step_add(steps);
 
@@ -79,6 +80,7 @@ static void step_nft(struct firewall_steps *steps, char *script)
 	}
 	step->line = strdup("nft -f -");
 	step->input = script;
+	step->settled = settled;
 	steps->no_memory = steps->no_memory || !script || !step->line;
 }
 
@@ -236,7 +238,7 @@ int firewall_plan(const struct config *c, const struct firewall_host *host,
 		plan_queues(ret, c, ret_place, "iptables");
 	if (ret_place->held && host->v6)
 		plan_queues(ret, c, ret_place, "ip6tables");
-	step_nft(ret, firewall_rules_print(c, host));
+	step_nft(ret, firewall_rules_print(c, host), NULL);
 	if (!ret->no_memory)
 		return 0;
 	snprintf(error, error_cap_bytes, "out of memory");
@@ -250,7 +252,7 @@ int firewall_undo(const struct firewall_place *p, struct firewall_steps *ret)
 	*ret = (struct firewall_steps){ 0 };
 	if (asprintf(&script, "add table inet %s\ndelete table inet %s\n", p->table, p->table) < 0)
 		script = NULL;
-	step_nft(ret, script);
+	step_nft(ret, script, NO_NAME);
 	for (char family = '4'; family <= (p->v6 ? '6' : '4'); family += 2) {
 		plan_rules(ret, p, family, "del", GONE);
 		step_run(ret, GONE, "ip -%c route del local default dev lo table %u", family,

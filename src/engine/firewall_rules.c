@@ -89,8 +89,10 @@ int firewall_rules_check(const struct config *c, char *error, size_t cap)
 			 c->mark, f->mask);
 		return -EINVAL;
 	}
-	for (uint32_t i = 0; f->divert_mark + i < firewall_rules_held_mark(c, c->n_listeners); i++)
-		if ((f->divert_mark + i) & ~f->mask || f->divert_mark + i == own) {
+	/* How many: the last may be past 2^32, and 0, which everything has. */
+	for (uint32_t i = 0; i < firewall_rules_held_mark(c, c->n_listeners) - f->divert_mark; i++)
+		if ((f->divert_mark + i) & ~f->mask || f->divert_mark + i == own ||
+		    !(f->divert_mark + i)) {
 			snprintf(error, cap,
 				 "the mark %#x is needed, which firewall.mask does not allow or "
 				 "firewall.mark is: choose another firewall.divert-mark",

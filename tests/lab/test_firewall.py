@@ -144,6 +144,17 @@ def test_what_nft_says_is_told(host):
     assert host.clean()
 
 
+def test_table_that_nft_has_no_name_for(host):
+    """A word of nft's own: told, and the next up or down is not kept from its work by it."""
+    said = host.firewall("up", config("  table: list\n"), status=1)
+    assert "syntax error" in said
+    assert host.clean()
+    host.firewall("up", config())
+    host.firewall("up", config("  table: list\n"), status=1)
+    assert host.clean()
+    host.firewall("down", config("  table: list\n"))
+
+
 @pytest.mark.parametrize("name, package", [("nft", "nftables"), ("ip", "iproute2")])
 def test_program_that_is_not_there(host, name, package):
     hidden = " ".join(f"mount --bind /dev/null {path} &&" for folder in ("/usr/sbin", "/usr/bin")
@@ -264,6 +275,8 @@ def test_two_namespaces_do_not_meet(host, empty):
     (config("  mark: 0\n"), "firewall.mark 0 is nothing within firewall.mask 0xffff"),
     (config("  divert-mark: 0xffff\n  intercept: [ { listener: routed, traffic: local } ]\n"),
      "the mark 0x10000 is needed, which firewall.mask does not allow"),
+    (config("  divert-mark: 0xffffffff\n  mask: 0xffffffff\n"
+            "  intercept: [ { listener: routed, traffic: local } ]\n"), "the mark 0 is needed"),
     (config("  intercept: [ { listener: local, traffic: routed } ]\n",
             listeners=REDIRECT.replace("0.0.0.0", "127.0.0.1")),
      "which routed traffic cannot be redirected to: listen on 0.0.0.0"),

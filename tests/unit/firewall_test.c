@@ -194,6 +194,9 @@ static const struct {
 	{ WITH(TPROXY, "priority: mangle"), "no priority of a chain" },
 	{ WITH(TPROXY, "divert-mark: 0x10000"), "bits outside of firewall.mask" },
 	{ WITH(TPROXY, "divert-mark: 0x6c70"), "are the same" },
+	{ WITH(TPROXY, "route-table: 253"), "one of the kernel's own tables" },
+	{ WITH(TPROXY, "route-table: 254"), "one of the kernel's own tables" },
+	{ WITH(TPROXY, "route-table: 255"), "one of the kernel's own tables" },
 };
 
 static void test_wrong(void **state)
