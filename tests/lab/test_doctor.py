@@ -233,6 +233,22 @@ def test_others_use_our_mark(patient):
     assert patient.findings() == []
 
 
+@pytest.mark.parametrize("tool", ["nft", "iptables"])
+def test_translation(patient, tool):
+    """What keeps address and port is not translated: see test_firewall_neighbours.py."""
+    if tool == "nft":
+        patient.ns.nft("table inet other { chain post { type nat hook postrouting priority 100; "
+                       "oifname e0 masquerade; }\n}")
+    else:
+        patient.ns.run("iptables", "-t", "nat", "-A", "POSTROUTING", "-s", "172.17.0.0/16", "!",
+                       "-o", "docker0", "-j", "MASQUERADE")
+    found, = patient.findings()
+    assert (found["check"], found["status"]) == ("translation", "warn")
+    assert found["cure"] == f"say source: keep-address in rule 'all' of {patient.config}"
+    patient.configure(CONFIG.replace("source: keep", "source: keep-address"))
+    assert patient.findings() == []
+
+
 def test_mark_taken_off(patient):
     patient.ns.nft("table inet other { chain pre { type filter hook prerouting priority -100; "
                    "meta mark set ct mark; }\n}")

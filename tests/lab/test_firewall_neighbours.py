@@ -108,6 +108,27 @@ def test_docker(host):
         host.ns.nft("delete table ip nat\ndelete table ip filter")
 
 
+def test_masquerading(host, family):
+    """With the client's address, but a port of its own, a connection is translated as any other;
+    with its port, too, connection tracking would take it for the client's."""
+    text = config(rules=KEEP.replace("keep", "keep-address"))
+    host.ns.nft("table inet neighbour { chain post { type nat hook postrouting priority srcnat; "
+                "oifname p1 masquerade; }\n}")
+    try:
+        limpid = host.serve(text)
+        host.firewall("up", text)
+        way = Road(host, family, limpid)
+        with way.listen() as listener:
+            seen, name = way.exchange(way.client(), listener)
+        assert seen[0] == PROXY_FAR[family]
+        limpid.records.of(name)
+        server = way.lab.udp(way.lab.server, family, SERVER[family], PORT)
+        client = way.lab.udp(way.lab.client, family, CLIENT["tproxy"][family])
+        assert way.ask(client, server)[0][0] == PROXY_FAR[family]
+    finally:
+        host.ns.nft("delete table inet neighbour")
+
+
 # As firewalld makes them: the zone of the clients lets in the port that is intercepted.
 FIREWALLD = """
 table inet firewalld {

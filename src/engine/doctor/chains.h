@@ -34,6 +34,7 @@ enum rule_target {
 	TARGET_REDIRECT,
 	TARGET_DNAT,
 	TARGET_QUEUE, /* to.port: its number */
+	TARGET_SNAT,  /* or masquerading */
 };
 
 enum rule_end {

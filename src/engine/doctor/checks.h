@@ -89,6 +89,7 @@ void check_default_route(struct examination *e);
 void check_rules(struct examination *e);
 void check_loop(struct examination *e);
 void check_return_path(struct examination *e);
+void check_translation(struct examination *e);
 void check_queue(struct examination *e);
 void check_syn(struct examination *e);
 void check_when_down(struct examination *e);

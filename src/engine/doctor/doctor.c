@@ -101,6 +101,7 @@ static const struct check {
 	{ "loop", intercepts, check_loop },
 	{ "policy-routing", takes_tproxy, check_policy_routing },
 	{ "return-path", keeps_source, check_return_path },
+	{ "translation", takes_routed, check_translation },
 	{ "socket-match", takes_tproxy, check_syn },
 	{ "when-down", takes_tproxy, check_when_down },
 	{ "marks", intercepts, check_marks },

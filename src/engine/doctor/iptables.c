@@ -99,6 +99,8 @@ static void read_target_name(struct fw_rule *r, const char *name)
 		r->target = TARGET_REDIRECT;
 	else if (!strcmp(name, "DNAT"))
 		r->target = TARGET_DNAT;
+	else if (!strcmp(name, "SNAT") || !strcmp(name, "MASQUERADE"))
+		r->target = TARGET_SNAT;
 	else if (!strcmp(name, "NFQUEUE"))
 		r->target = TARGET_QUEUE;
 	else if (!strcmp(name, "ACCEPT"))

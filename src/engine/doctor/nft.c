@@ -263,6 +263,8 @@ static int add_statement(struct chains *c, struct fw_chain *chain, const char *k
 		set_target(r, TARGET_REDIRECT, value);
 	} else if (!strcmp(key, "dnat")) {
 		set_target(r, TARGET_DNAT, value);
+	} else if (!strcmp(key, "snat") || !strcmp(key, "masquerade")) {
+		set_target(r, TARGET_SNAT, value);
 	} else if (!strcmp(key, "queue")) {
 		r->target = TARGET_QUEUE;
 		r->to.port = (uint16_t)json_integer_value(json_object_get(value, "num"));

@@ -328,6 +328,40 @@ void check_return_path(struct examination *e)
 	}
 }
 
+/* A rule that may translate the source of what we dial; rules about marks are others'. */
+static const struct fw_rule *find_snat(const struct fw_chain *c)
+{
+	for (size_t i = 0; i < c->n_flat; i++)
+		if (c->flat[i].target == TARGET_SNAT && !c->flat[i].n_tests)
+			return &c->flat[i];
+	return NULL;
+}
+
+/*
+ * With address and port of the client, what limpid dials is to connection tracking the client's own
+ * connection, which ends here and for which no translation was ever chosen.
+ */
+void check_translation(struct examination *e)
+{
+	const struct rule *keeps = NULL;
+
+	for (size_t i = 0; i < e->config->policy->n_rules && !keeps; i++)
+		if (e->config->policy->rules[i].plan.source == SOURCE_KEEP)
+			keeps = &e->config->policy->rules[i];
+	for (size_t i = 0; keeps && i < e->chains->n; i++) {
+		const struct fw_chain *c = e->chains->all[i];
+		char subject[CHAIN_TEXT_MAX], cure[CURE_MAX];
+
+		if (c->hook != HOOK_POSTROUTING || !find_snat(c))
+			continue;
+		snprintf(cure, sizeof(cure), "say source: keep-address in rule '%s' of %s",
+			 keeps->name, e->path);
+		note(e, FINDING_WARN, chain_text(c, subject), cure,
+		     "a rule translates source addresses: not those of connections with source: "
+		     "keep, which leave with the client's address and get no answer");
+	}
+}
+
 void check_syn(struct examination *e)
 {
 	for (size_t i = 0; i < e->chains->n; i++) {
