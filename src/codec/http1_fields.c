@@ -7,6 +7,7 @@
 
 static const char *const names[HTTP1_NAMES] = {
 	[HTTP1_OTHER] = "",
+	[HTTP1_AUTHORIZATION] = "authorization",
 	[HTTP1_CONNECTION] = "connection",
 	[HTTP1_CONTENT_LENGTH] = "content-length",
 	[HTTP1_CONTENT_TYPE] = "content-type",
@@ -20,7 +21,6 @@ static const char *const names[HTTP1_NAMES] = {
 	[HTTP1_PROXY_AUTHORIZATION] = "proxy-authorization",
 	[HTTP1_PROXY_CONNECTION] = "proxy-connection",
 	[HTTP1_TE] = "te",
-	[HTTP1_TRAILER] = "trailer",
 	[HTTP1_TRANSFER_ENCODING] = "transfer-encoding",
 	[HTTP1_UPGRADE] = "upgrade",
 };
@@ -89,7 +89,7 @@ bool http1_list_next(struct span *list, struct span *ret)
 static enum http1_name name_of(struct span name)
 {
 	/* the first letters of those below; most fields have another */
-	if (!name.len || !strchr("cdehkmptu", lower(name.data[0])))
+	if (!name.len || !strchr("acdehkmptu", lower(name.data[0])))
 		return HTTP1_OTHER;
 	for (enum http1_name i = HTTP1_OTHER + 1; i < HTTP1_NAMES; i++)
 		if (http1_word_is(name, names[i]))
@@ -181,11 +181,11 @@ bool http1_goes_on(const struct http1_summary *s, const struct http1_field *fiel
 	case HTTP1_PROXY_AUTHORIZATION:
 	case HTTP1_PROXY_CONNECTION:
 	case HTTP1_TE:
-	case HTTP1_TRAILER:
 	case HTTP1_TRANSFER_ENCODING:
 	case HTTP1_UPGRADE:
 		return false;
 	case HTTP1_OTHER:
+	case HTTP1_AUTHORIZATION:
 	case HTTP1_CONTENT_TYPE:
 	case HTTP1_DATE:
 	case HTTP1_NAMES:

@@ -100,7 +100,7 @@ def test_ipv6(lab, serve):
 def test_hop_by_hop(client, origin):
     """RFC 9110 section 7.6.1: both ways; and what Connection names."""
     hop = ("Connection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n"
-           "Proxy-Connection: keep-alive\r\nTE: trailers\r\nTrailer: X\r\nUpgrade: h2c\r\n"
+           "Proxy-Connection: keep-alive\r\nTE: trailers\r\nUpgrade: h2c\r\n"
            "X-End: 1\r\nX-End: 2\r\n")
     got, answer, _ = exchange(
         client, origin, request(fields=hop + "Proxy-Authorization: Basic Og==\r\n"),
@@ -145,20 +145,26 @@ def chunks(data, size):
                     for i in range(0, len(data), size)) + b"0\r\nX-Sum: 1\r\nHost: no\r\n\r\n"
 
 
+CHUNKED = "Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n"
+
+
 @pytest.mark.parametrize("length, size", [(0, 1), (10, 1), (70000, 999), (1 << 20, 1 << 19)])
 def test_chunked_both_ways(client, origin, length, size):
+    """Trailers and what announces them (RFC 9110 section 6.6.2), which is not hop by hop."""
     data = sock.pattern(length)
-    asking = sock.Background(client.send, request("PUT", fields="Transfer-Encoding: chunked\r\n")
-                             .encode() + chunks(data, size))
+    asking = sock.Background(client.send, request("PUT", fields=CHUNKED).encode() +
+                             chunks(data, size))
     connection = origin.accept()
     got = connection.message()
     assert got.body == data and got.trailers == b"X-Sum: 1\r\n"
+    assert got.get("Trailer") == "X-Sum"
     asking.result()
     sending = sock.Background(
         connection.sock.sendall,
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(data, size))
+        f"HTTP/1.1 200 OK\r\n{CHUNKED}\r\n".encode() + chunks(data, size))
     answer = client.message()
     assert answer.body == data and answer.trailers == b"X-Sum: 1\r\n"
+    assert answer.get("Trailer") == "X-Sum"
     sending.result()
 
 

@@ -198,7 +198,7 @@ static void test_what_goes_on(void **state)
 		if (http1_goes_on(&s, fields, (size_t)n, i))
 			snprintf(on + strlen(on), sizeof(on) - strlen(on), "%.*s ",
 				 (int)fields[i].name.len, (const char *)fields[i].name.data);
-	assert_string_equal(on, "X-End Content-Type ");
+	assert_string_equal(on, "X-End Trailer Content-Type ");
 	assert_int_equal(summary_of("Connection: Content-Length\r\n", &s), -EINVAL);
 	assert_int_equal(summary_of("Connection: transfer-encoding, close\r\n", &s), -EINVAL);
 	assert_int_equal(summary_of("Connection: a b\r\n", &s), -EINVAL);
