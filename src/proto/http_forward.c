@@ -220,6 +220,8 @@ void hub_exchange_over(struct hub *h, enum why why)
 	if (h->status != 101)
 		hub_shown_end(h);
 	hub_bulk_forget(h);
+	if (h->origin && h->owns)
+		h->origin->owner = h->flow->id;
 	if (h->origin && h->origin_keep && whole && !h->alone)
 		origin_give(TAKE_PTR(h->origin));
 	else
@@ -355,6 +357,7 @@ static void forward_forget(struct flow *f)
 		record(h, f->why);
 	hub_bulk_forget(h);
 	origin_drop(h, false);
+	origins_disown(f);
 	buf_done(&h->in);
 	buf_done(&h->up);
 	buf_done(&h->down);

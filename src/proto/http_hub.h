@@ -60,6 +60,7 @@ enum hub_step {
  * @answered:	the answer has been given, while the server still takes the rest of the request
  * @no_content:	the answer has none, whatever its head says: HEAD
  * @upgrade:	the client wants to go on with another protocol
+ * @owns:	the client logs in to the server by connection, not by request
  * @retry:	@again may be used
  * @client_end:	the client says nothing more
  */
@@ -81,7 +82,7 @@ struct hub {
 	uint8_t minor;
 	enum why why;
 	bool hungry, up_over, begun, up_chunked, down_chunked, keep, origin_keep, no_content;
-	bool upgrade, retry, client_end, expects, answered, alone, down_ended;
+	bool upgrade, retry, client_end, expects, answered, alone, down_ended, owns;
 };
 
 /* A message being written in the second half of the thread's buffer. */

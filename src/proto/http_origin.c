@@ -7,7 +7,8 @@
  * ready to send the request again.
  *
  * Each thread has its own.  A connection serves whoever asks for the same target with the same
- * plan; one with a client's source address serves that client alone.
+ * plan; one with a client's source address serves that client alone, and one by which a client has
+ * logged in (NTLM and Negotiate are about connections, not requests) that client's connection.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,13 +25,14 @@
 /**
  * struct origins - those of one thread that wait; worker->proto_state
  * @timer:	for the one that has waited for longest
+ * @n_owned:	how many of the @n have an owner
  */
 struct origins {
 	struct map map;
 	struct list waiting;
 	struct timer timer;
 	struct worker *worker;
-	unsigned int n;
+	unsigned int n, n_owned;
 };
 
 static void origin_on_ready(struct watch *w, uint32_t ready)
@@ -89,6 +91,7 @@ static void stop_waiting(struct origins *p, struct origin *o)
 	map_del(&p->map, &o->node);
 	list_del(&o->link);
 	p->n--;
+	p->n_owned -= o->owner != 0;
 }
 
 /* May @f have it?  Sets the flow's target to its address. */
@@ -113,28 +116,40 @@ static bool fits(const struct origin *o, struct flow *f, const struct plan *plan
 	return true;
 }
 
+static struct origin *look_up(struct origins *p, struct flow *f, const struct plan *plan,
+			      uint64_t since_ms, uint64_t owner)
+{
+	struct map_node *n = map_first(&p->map, hash_of(p, f->facts.target_name, &f->facts.target));
+
+	for (; n; n = map_next(n)) {
+		struct origin *o = map_entry(n, struct origin, node);
+
+		if (o->owner == owner && o->since_ms + YOUNG_MS >= since_ms && fits(o, f, plan))
+			return o;
+	}
+	return NULL;
+}
+
 struct origin *origin_take(struct flow *f, const struct plan *plan, bool young)
 {
 	struct origins *p = f->worker->proto_state;
 	uint64_t since_ms = young ? loop_now_ms(&f->worker->loop) : 0;
-	struct map_node *n;
+	struct origin *o = NULL;
 
 	if (!p || !p->n)
 		return NULL;
-	n = map_first(&p->map, hash_of(p, f->facts.target_name, &f->facts.target));
-	for (; n; n = map_next(n)) {
-		struct origin *o = map_entry(n, struct origin, node);
-
-		if (o->since_ms + YOUNG_MS < since_ms || !fits(o, f, plan))
-			continue;
-		stop_waiting(p, o);
-		o->flow = f;
-		o->reused = true;
-		f->source_got = o->source_got;
-		flow_set_target(f, &o->target, &o->plan);
-		return o;
-	}
-	return NULL;
+	if (p->n_owned)
+		o = look_up(p, f, plan, 0, f->id);
+	if (!o)
+		o = look_up(p, f, plan, since_ms, 0);
+	if (!o)
+		return NULL;
+	stop_waiting(p, o);
+	o->flow = f;
+	o->reused = true;
+	f->source_got = o->source_got;
+	flow_set_target(f, &o->target, &o->plan);
+	return o;
 }
 
 struct origin *origin_adopt(struct flow *f)
@@ -199,10 +214,26 @@ void origin_give(struct origin *o)
 	}
 	o->since_ms = loop_now_ms(&w->loop);
 	list_add_tail(&p->waiting, &o->link);
+	p->n_owned += o->owner != 0;
 	if (!p->n++)
 		timer_set(&w->loop.timers, &p->timer, w->realm->snapshot->timeouts.keep_alive_ms);
 	if (p->n > max)
 		origin_close(list_entry(p->waiting.next, struct origin, link), true);
+}
+
+void origins_disown(struct flow *f)
+{
+	struct origins *p = f->worker->proto_state;
+	struct list *l, *next;
+
+	if (!p || !p->n_owned)
+		return;
+	list_for_each(l, next, &p->waiting) {
+		struct origin *o = list_entry(l, struct origin, link);
+
+		if (o->owner == f->id)
+			origin_close(o, true);
+	}
 }
 
 int origin_return(struct origin *o, struct flow *f)

@@ -16,6 +16,7 @@ struct own_end;
  * @made:	as realm->own_ends knows it
  * @name:	it was dialled by this name; NULL: by address
  * @client:	with a source that is not our own: whose it is
+ * @owner:	id of the flow whose client has logged in by it, so it is for nobody else; 0: none
  * @since_ms:	when it began to wait
  * @reused:	it has waited before, so the server may just be closing it
  */
@@ -31,6 +32,7 @@ struct origin {
 	struct plan plan;
 	enum source_got source_got;
 	struct addr client;
+	uint64_t owner;
 	uint64_t since_ms;
 	bool reused;
 };
@@ -39,7 +41,8 @@ struct origin {
  * origin_take() - one that waits, for @f's target and by its plan
  * @young:	only one that has not waited for long
  *
- * Policy is asked about its address.  NULL: there is none; dial.
+ * One that @f owns goes first, however long it has waited.  Policy is asked about its address.
+ * NULL: there is none; dial.
  */
 struct origin *origin_take(struct flow *f, const struct plan *plan, bool young);
 
@@ -53,6 +56,9 @@ void origin_give(struct origin *o);
 int origin_return(struct origin *o, struct flow *f);
 
 void origin_close(struct origin *o, bool orderly);
+
+/* @f ends: close those that wait for nobody else. */
+void origins_disown(struct flow *f);
 
 /* Close all of @w that wait, and forget the pool. */
 void origins_leave(struct worker *w);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -111,6 +112,17 @@ static bool forwards_read(struct request *q)
 	return true;
 }
 
+/* NTLM and Negotiate are about all that the connection carries from then on (RFC 4559). */
+static bool logs_in_by_connection(struct span authorization)
+{
+	const uint8_t *space =
+		authorization.len ? memchr(authorization.data, ' ', authorization.len) : NULL;
+	struct span scheme = span_head(authorization, space ? (size_t)(space - authorization.data)
+							    : authorization.len);
+
+	return http1_word_is(scheme, "ntlm") || http1_word_is(scheme, "negotiate");
+}
+
 /* Everything that can be wrong with it.  False: it has been answered. */
 static bool request_check(struct hub *h, struct request *q)
 {
@@ -147,6 +159,7 @@ static bool request_check(struct hub *h, struct request *q)
 		return refuse(h, 400, "What stands behind # is not for servers");
 	if (!forwards_read(q))
 		return refuse(h, 400, "Max-Forwards is no number");
+	h->owns = logs_in_by_connection(q->fields.first[HTTP1_AUTHORIZATION]);
 	h->expects = head->minor && q->fields.n[HTTP1_EXPECT];
 	h->upgrade = q->fields.upgrade && head->minor && h->up_over &&
 		     q->fields.n[HTTP1_UPGRADE] == 1 &&
@@ -185,6 +198,17 @@ static bool target_set(struct hub *h, const struct http1_request *q)
 	if (!addr_eq(&before, &facts->target))
 		h->flow->announced = h->flow->announced && !q->host_is_ip && before.port == port;
 	return true;
+}
+
+/* Is the name in Host another than the target's?  Where there is none it is not. */
+static bool names_another(const struct request *q)
+{
+	char host[256];
+	bool is_ip;
+	uint16_t port;
+
+	return http1_authority_parse(q->fields.first[HTTP1_HOST], host, &is_ip, &port) == 0 &&
+	       *host && strcmp(host, q->head.host);
 }
 
 /* `target: host`: the Host field counts, and not what stands in the request line. */
@@ -295,7 +319,7 @@ static size_t request_begin(struct hub *h, struct request *q, uint8_t *bytes, si
 	struct decision d;
 	size_t used = 0, room, body;
 
-	f->facts.mismatch = !http1_same(q->fields.first[HTTP1_HOST], q->authority);
+	f->facts.mismatch = names_another(q);
 	if (f->listener->targets & 1u << PROTOCOL_HTTP)
 		target_of_host(q);
 	if (!target_set(h, &q->head)) {

@@ -374,3 +374,33 @@ def test_pipelined_of_every_kind(client, origin):
     assert client.message().body == b"ok" and client.message().status == 204
     assert client.message().body == b"x"
     assert client.message(no_body=True).status == 304 and client.message().body == b"ok"
+
+
+@pytest.mark.parametrize("scheme", ["NTLM", "negotiate"])
+def test_login_to_the_server_by_connection(lab, client, origin, scheme):
+    """RFC 4559: who logs in so logs the connection in, and it is for nobody else."""
+    other = Client(lab)
+    log_in = request(fields=f"Authorization: {scheme} TlRM\r\n")
+    _, _, hers = exchange(client, origin, log_in)
+    _, _, free = exchange(other, origin)
+    for _ in range(2):
+        exchange(other, origin, connection=free)
+        exchange(client, origin, connection=hers)
+    exchange(client, origin, request("POST", fields="Content-Length: 2\r\n", body="ok"),
+             connection=hers)
+    client.sock.close()
+    assert sock.read_to_end(hers.sock) == b""
+
+
+@pytest.mark.parametrize("said, differs", [
+    (f"HTTP/1.1\r\nHost: {ORIGIN}", False), ("HTTP/1.1\r\nHost: 10.77.2.2", False),
+    ("HTTP/1.1\r\nHost:", False), ("HTTP/1.0", False), ("HTTP/1.1\r\nHost: 10.77.2.3:7000", True)])
+def test_mismatch(lab, serve, origin, said, differs):
+    """It is about names: no Host names no other, nor does the same without its port."""
+    serve(config("  - { name: no, match: { mismatch: true }, action: reject }\n"
+                 "  - { name: all, action: accept }"))
+    client = Client(lab)
+    client.send(f"GET http://{ORIGIN}/ {said}\r\n\r\n")
+    if not differs:
+        origin.takes()
+    assert client.message().status == (403 if differs else 200)
