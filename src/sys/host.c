@@ -13,6 +13,8 @@
 #include "base/mem.h"
 #include "sys/host.h"
 
+#define VALUE_MAX_BYTES (256 << 10) /* every second of 65536 ports, in decimal */
+
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
 #endif
@@ -58,20 +60,21 @@ int host_namespace(uint64_t *ret_inode, uint64_t *ret_cookie)
 
 int host_value_read(const char *path, char **ret)
 {
-	_cleanup_free_ char *line = NULL;
-	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_free_ char *text = calloc(1, VALUE_MAX_BYTES + 1);
+	_cleanup_close_ int fd = -1;
 	char name[128];
-	size_t cap = 0;
+	ssize_t len;
 
 	snprintf(name, sizeof(name), "/proc/sys/%s", path);
-	f = fopen(name, "re");
-	if (!f)
+	fd = open(name, O_RDONLY | O_CLOEXEC);
+	if (!text || fd < 0)
 		return -errno;
-	if (getline(&line, &cap, f) < 0)
-		return errno ? -errno : -ENODATA;
-	line[strcspn(line, "\n")] = '\0';
-	*ret = TAKE_PTR(line);
-	return 0;
+	len = read(fd, text, VALUE_MAX_BYTES); /* a second read would get nothing */
+	if (len <= 0)
+		return len < 0 ? -errno : -ENODATA;
+	text[strcspn(text, "\n")] = '\0';
+	*ret = strdup(text);
+	return *ret ? 0 : -ENOMEM;
 }
 
 int host_value_write(const char *path, const char *value)
@@ -87,7 +90,13 @@ int host_value_write(const char *path, const char *value)
 		return -ENOMEM;
 	}
 	fd = open(name, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, line, (size_t)len) != len)
+	if (fd < 0)
 		return -errno;
+	/* A page at a time is taken; of a list, what comes later is added. */
+	for (ssize_t done = 0, n; done < len; done += n) {
+		n = write(fd, line + done, (size_t)(len - done));
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+	}
 	return 0;
 }

@@ -233,6 +233,12 @@ def test_others_use_our_mark(patient):
     assert patient.findings() == []
 
 
+def test_port_at_the_end_of_a_long_list(patient):
+    many = ",".join(str(port) for port in range(1001, 3600, 2))
+    patient.ns.sysctl(net__ipv4__ip_local_reserved_ports=f"{many},50080,51080")
+    assert patient.findings() == []
+
+
 @pytest.mark.parametrize("tool", ["nft", "iptables"])
 def test_translation(patient, tool):
     """What keeps address and port is not translated: see test_firewall_neighbours.py."""

@@ -180,6 +180,22 @@ def test_listening_ports_are_reserved(host):
     assert value(host, "ip_local_reserved_ports") == "1000,2000-2010"
 
 
+def test_long_list_of_reserved_ports(host):
+    """More than a page of it, which the kernel reads out at once only and takes a page at a
+    time."""
+    before = value(host, "ip_local_reserved_ports")
+    many = ",".join(str(port) for port in range(1001, 3600, 2))
+    assert len(many) > 4096
+    try:
+        host.ns.sysctl(net__ipv4__ip_local_reserved_ports=many)
+        host.firewall("up", config())
+        assert value(host, "ip_local_reserved_ports") == f"{many},50080"
+        host.firewall("down", config())
+        assert value(host, "ip_local_reserved_ports") == many
+    finally:
+        host.ns.sysctl(net__ipv4__ip_local_reserved_ports=before)
+
+
 def test_reserved_port_is_not_taken_by_a_connection(host):
     """With one free port in the range, and that one ours, there is none."""
     host.ns.sysctl(net__ipv4__ip_local_port_range="50080 50081",

@@ -193,10 +193,11 @@ long host_number(const struct host *h, long fallback, const char *fmt, ...)
 const char *host_line(const struct host *h, const char *path, char *dst, size_t cap_bytes)
 {
 	_cleanup_fclose_ FILE *f = open_below(h, path);
+	/* At once: some files below /proc/sys have nothing for a second read. */
+	ssize_t len = f ? read(fileno(f), dst, cap_bytes - 1) : 0;
 
-	dst[0] = '\0';
-	if (f && fgets(dst, (int)cap_bytes, f))
-		dst[strcspn(dst, "\n")] = '\0';
+	dst[len > 0 ? len : 0] = '\0';
+	dst[strcspn(dst, "\n")] = '\0';
 	return dst;
 }
 

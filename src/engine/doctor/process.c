@@ -16,6 +16,7 @@
 #define PAGE_BYTES 4096L
 #define PIPE_BYTES (1L << 20)
 #define PIPES_WANTED 64L
+#define RESERVED_MAX (256 << 10) /* every second of 65536 ports, in decimal */
 
 static bool has_capability(const struct examination *e, int number)
 {
@@ -201,7 +202,7 @@ static void add_port(char *dst, size_t cap_bytes, unsigned int port)
 void check_ports(struct examination *e)
 {
 	static const char reserved_path[] = "/proc/sys/net/ipv4/ip_local_reserved_ports";
-	_cleanup_free_ char *reserved = calloc(1, 70000), *open = calloc(1, 8000);
+	_cleanup_free_ char *reserved = calloc(1, RESERVED_MAX), *open = calloc(1, 8000);
 	unsigned int first = 0, last = 0;
 	char range[64], cure[CURE_MAX];
 
@@ -210,7 +211,7 @@ void check_ports(struct examination *e)
 	host_line(e->host, "/proc/sys/net/ipv4/ip_local_port_range", range, sizeof(range));
 	if (sscanf(range, "%u %u", &first, &last) != 2)
 		return;
-	host_line(e->host, reserved_path, reserved, 70000);
+	host_line(e->host, reserved_path, reserved, RESERVED_MAX);
 	for (size_t i = 0; i < e->config->n_listeners; i++) {
 		const struct listener_config *l = &e->config->listeners[i];
 
@@ -225,8 +226,9 @@ void check_ports(struct examination *e)
 		note(e, FINDING_OK, "", "", "no listening port is given away to connections");
 		return;
 	}
-	snprintf(cure, sizeof(cure), "sysctl -w net.ipv4.ip_local_reserved_ports=%s%s%s", reserved,
-		 reserved[0] ? "," : "", open);
+	if (snprintf(cure, sizeof(cure), "sysctl -w net.ipv4.ip_local_reserved_ports=%s%s%s",
+		     reserved, reserved[0] ? "," : "", open) >= (int)sizeof(cure))
+		cure[0] = '\0'; /* half of the list would be worse than none */
 	note(e, FINDING_WARN, open, cure,
 	     "within ip_local_port_range %u-%u: an outgoing connection may take the port, and "
 	     "the next start fails",
