@@ -37,6 +37,7 @@ install: build
 	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX) -Dsysconfdir=$(SYSCONFDIR)
 	@ninja -C $(BUILD) product
 	@DESTDIR="$(DESTDIR)" $(MESON) install -C $(BUILD) --no-rebuild
+	@test -n "$(DESTDIR)" || test "$$(id -u)" != 0 || /sbin/ldconfig # liblimpid.so is found
 
 # What was installed last from this build directory; the configuration stays.
 uninstall:

@@ -66,6 +66,35 @@ def test_installed_program_reads_the_installed_configuration(image):
     assert "ok, 8 listeners, 1 rule" in done.stdout
 
 
+# In a mount namespace, where nothing that is written to is the host's.
+ON_A_HOST = """
+cp -a /etc "$1/etc"
+mount --bind "$1/etc" /etc
+mount -t tmpfs none /usr/local
+mount -t tmpfs none /var/cache/ldconfig
+make -s -C "$2" install BUILD="$3" >&2
+cc "$1/program.c" -o "$1/program" $(pkg-config --cflags --libs limpid)
+"$1/program"
+make -s -C "$2" uninstall BUILD="$3" >&2
+find /usr/local -not -type d
+"""
+PROGRAM = """
+#include <limpid/limpid.h>
+#include <stdio.h>
+int main(void) { return puts(limpid_version()) < 0; }
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_programs_find_the_library_after_make_install(tmp_path):
+    """With the names that the manual gives, without a variable; make uninstall leaves nothing."""
+    (tmp_path / "program.c").write_text(PROGRAM)
+    done = run("unshare", "--mount", "sh", "-ec", ON_A_HOST, "sh", tmp_path, ROOT,
+               limpid().parent)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n") == [run(limpid(), "--version").stdout.split()[1], ""]
+
+
 def test_configuration_of_the_administrator_is_kept(image):
     config = image / "etc/limpid/limpid.yaml"
     ours = config.read_text()
