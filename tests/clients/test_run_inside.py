@@ -2,6 +2,7 @@
 """What a command sees inside `limpid run`: names, routes, ports, datagrams, refusals, its own
 descriptors and rights, and that hosts of other shapes change nothing of it."""
 import contextlib
+import itertools
 import os
 import re
 import select
@@ -187,11 +188,11 @@ class Echo(threading.Thread):
         super().__init__(daemon=True)
         self.sockets = []
         self.stop_r, self.stop_w = socket.socketpair()
-        for ip in addresses:
+        for ip, port in itertools.product(addresses, ECHO_PORTS):
             with namespace.enter():
                 s = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET,
                                   socket.SOCK_DGRAM)
-            s.bind((ip, 53))
+            s.bind((ip, port))
             self.sockets.append(s)
         self.start()
 
@@ -212,6 +213,7 @@ class Echo(threading.Thread):
 
 
 ECHO = {4: "127.0.0.54", 6: HOST[6]}
+ECHO_PORTS = [53, 443]
 
 
 @pytest.fixture(scope="module")
@@ -222,15 +224,16 @@ def echo(host):
 
 
 @pytest.mark.usefixtures("echo")
-def test_datagrams_of_every_size(host, user, family):
+@pytest.mark.parametrize("port", ECHO_PORTS)
+def test_datagrams_of_every_size(host, user, family, port):
     done = inside(host, user, """
-s = udp(sys.argv[1], 53)
+s = udp(sys.argv[1], int(sys.argv[2]))
 for n in (1, 12, 512, 1472, 1473, 4000, 60000):
 	sent = os.urandom(n)
 	s.send(sent)
 	assert s.recv(65536) == sent, n
 print("whole")
-""", ECHO[family])
+""", ECHO[family], str(port))
     assert done.stdout == "whole\n"
 
 
