@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -253,10 +254,32 @@ static void *writer_main(void *arg)
 	return NULL;
 }
 
+/* What a package would have made (/var/log/limpid), or a service manager. */
+static int make_folder_of(const char *path)
+{
+	_cleanup_free_ char *folder = strdup(path);
+	char *slash = folder ? strrchr(folder, '/') : NULL;
+
+	if (!slash)
+		return -ENOENT;
+	*slash = '\0';
+	if (mkdir(folder, 0750) < 0) /* there already: the file is a link to nowhere */
+		return errno == EEXIST ? -ENOENT : -errno;
+	return 0;
+}
+
 static int open_json(const char *path)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+	const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+	int fd = open(path, flags, 0640);
 
+	if (fd < 0 && errno == ENOENT) {
+		int r = make_folder_of(path);
+
+		if (r < 0)
+			return r;
+		fd = open(path, flags, 0640);
+	}
 	return fd < 0 ? -errno : fd;
 }
 

@@ -19,7 +19,8 @@ struct record_queue;
 
 /**
  * record_writer_new() - what writes what workers queue
- * @json_path:	appended to, mode 0640; NULL: there is no JSON sink
+ * @json_path:	appended to, mode 0640; its folder is made, mode 0750, if no more than that is
+ *		missing; NULL: there is no JSON sink
  * @n_queues:	one for each worker
  * @queue_bytes: room in each
  * @delay_ms:	how long lines may wait for company: bounds the wake-ups per second

@@ -252,8 +252,31 @@ static void test_file_is_appended_to(void **state)
 	assert_string_equal(line, "{}\n");
 	assert_null(fgets(line, sizeof(line), f));
 	fclose(f);
-	assert_int_equal(record_writer_new("/nonexistent/flows.json", 1, 4096, 0, &w), -ENOENT);
 	assert_int_equal(record_writer_new("/tmp", 1, 4096, 0, &w), -EISDIR);
+	place_done(&p);
+}
+
+/* As /var/log/limpid, which a first start by hand does not find; but no more than that one. */
+static void test_folder_is_made(void **state)
+{
+	struct record_writer *w = NULL;
+	char folder[96], file[128];
+	struct stat st;
+	struct place p;
+
+	(void)state;
+	place_init(&p);
+	snprintf(folder, sizeof(folder), "%s/log", p.folder);
+	snprintf(file, sizeof(file), "%s/deeper/flows.json", folder);
+	assert_int_equal(record_writer_new(file, 1, 4096, 0, &w), -ENOENT);
+	snprintf(file, sizeof(file), "%s/flows.json", folder);
+	assert_int_equal(record_writer_new(file, 1, 4096, 0, &w), 0);
+	record_writer_free(w);
+	free(place_said(&p));
+	assert_int_equal(stat(folder, &st), 0);
+	assert_int_equal(st.st_mode & 0777 & ~0750, 0);
+	assert_int_equal(unlink(file), 0);
+	assert_int_equal(rmdir(folder), 0);
 	place_done(&p);
 }
 
@@ -414,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_producers_with_losses),
 		cmocka_unit_test(test_text_goes_to_stderr),
 		cmocka_unit_test(test_file_is_appended_to),
+		cmocka_unit_test(test_folder_is_made),
 		cmocka_unit_test(test_disk_is_full),
 		cmocka_unit_test(test_line_too_long),
 		cmocka_unit_test(test_never_waits_for_the_disk),
