@@ -60,6 +60,7 @@ struct observer {
 
 /**
  * struct snapshot - what the configuration says, compiled; never changes
+ * @inbound:	what others send to this host's own servers may be intercepted
  */
 struct snapshot {
 	const struct policy *policy;
@@ -67,6 +68,7 @@ struct snapshot {
 	struct limits limits;
 	struct resolver_settings resolver;
 	uint32_t mark;
+	bool inbound;
 };
 
 /**

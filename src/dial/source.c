@@ -4,7 +4,8 @@
  * What cannot be had falls to the next, counted and recorded, unless the rule is strict:
  * the same 4-tuple may still be alive (a client that reset and came back at once), the client
  * may live on this host and own its port, REDIRECT may send packets of that 4-tuple back here,
- * or the privilege may be missing.
+ * the server may live on this host and answer the client's address directly, or the privilege
+ * may be missing.
  *
  * A TIME_WAIT of the same 4-tuple (the client had closed first and is back) is taken over by
  * connect(2) where TCP timestamps are in use; otherwise it is destroyed, which needs
@@ -62,6 +63,8 @@ static int connect_from(struct flow *f, const struct addr *target, enum source_g
 	if (!own && client->family != target->family)
 		return -EADDRNOTAVAIL;
 	if (want == SOURCE_GOT_EXACT && f->translated)
+		return -EADDRNOTAVAIL;
+	if (!own && f->snapshot->inbound && sock_ip_is_local(target) && !sock_ip_is_local(client))
 		return -EADDRNOTAVAIL;
 	fd = sock_connect(target, own ? NULL : client, how(f, want == SOURCE_GOT_EXACT),
 			  f->snapshot->mark, f->worker->realm->maker);

@@ -356,7 +356,8 @@ int engine_new(struct config *config, const struct engine_options *options, stru
 					 .timeouts = config->timeouts,
 					 .limits = config->limits,
 					 .resolver = config->resolver,
-					 .mark = config->mark };
+					 .mark = config->mark,
+					 .inbound = config->firewall.inbound };
 	e->realm.snapshot = &e->snapshot;
 	e->realm.parts = registry_parts();
 	e->realm.observer = options->observer ? options->observer : &flow_record_observer;

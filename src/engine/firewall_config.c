@@ -249,6 +249,7 @@ static void intercept_read(struct reader *r, const struct yaml_node *map, struct
 	traffic_read(r, map, traffic_of(l), m);
 	if (l->mode == LISTENER_DNS && !yaml_get(map, "port"))
 		port_of_dns(r, m);
+	r->config->firewall.inbound |= m->traffic & 1u << FIREWALL_INBOUND;
 	m->networks = mask_of(network, l->networks);
 	for (struct yaml_node *n = yaml_first(network); n; n = yaml_next(network, n))
 		if (!(l->networks & 1u << n->value))

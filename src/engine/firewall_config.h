@@ -64,6 +64,7 @@ struct firewall_config {
 	struct firewall_match *exempt;
 	size_t n_exempt;
 	struct addr container;
+	bool inbound; /* some entry of @intercept says so */
 };
 
 /**

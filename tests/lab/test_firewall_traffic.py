@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from lab.ground import LISTENERS, OWN, REDIRECT, WAYS, config
+from lab.ground import KEEP, LISTENERS, OWN, REDIRECT, WAYS, config
 from lab.road import PORT, Road
-from lab.sock import read_exactly
+from lab.sock import read_exactly, read_to_reset
 from lab.topology import CLIENT, PROXY, PROXY_FAR, SERVER, SERVER_2
 
 pytestmark = pytest.mark.plain
@@ -162,6 +162,32 @@ def test_traffic_to_this_host_when_asked_for(road, family, traffic):
     _, name = way.exchange(client, listener)
     record = way.limpid.records.of(name)
     assert (record["dest_ip"], record["dest_port"]) == (PROXY[family], 80)
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["lenient", "strict"])
+@pytest.mark.parametrize("mode", ["tproxy", "redirect"])
+def test_inbound_does_not_keep_the_source(road, family, mode, strict):
+    """A server on this host would answer the client's address, and not limpid."""
+    listeners, name = {"tproxy": (LISTENERS, "routed"), "redirect": (REDIRECT, "local")}[mode]
+    way = road(config(f"  intercept: [ {{ listener: {name}, traffic: inbound, port: 80 }} ]\n",
+                      listeners=listeners,
+                      rules=KEEP.replace("keep", "keep, strict: true") if strict else KEEP))
+    listener = way.lab.socket(way.host.ns, family)
+    listener.bind((PROXY[family], 80))
+    listener.listen()
+    client = way.client()
+    if strict:
+        try:
+            client.connect(listener.getsockname()[:2])
+            assert read_to_reset(client) == b""
+        except ConnectionResetError:
+            pass
+        record = way.limpid.records.of(client.getsockname()[:2])
+        assert record["limpid"]["why"] == "source"
+        return
+    seen, name = way.exchange(client, listener)
+    assert seen[0] == PROXY[family]
+    assert way.limpid.records.of(name)["limpid"]["source"] == "own"
 
 
 # --- what to intercept, what to exempt ------------------------------------------------------
