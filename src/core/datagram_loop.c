@@ -2,7 +2,8 @@
 /*
  * What would go round for ever.  A datagram of limpid's that rules have turned round comes from
  * one of its ports (core/own_ports.h), or, where the client's own ip:port is kept, from what
- * looks like the client: of that it is known where its datagrams come in.
+ * looks like the client: of that it is known where its datagrams come in.  So does what goes to
+ * whoever puts headers of the PROXY protocol before what it gets, and sends it here.
  */
 #include "core/datagram_port.h"
 #include "sys/sock.h"
@@ -18,7 +19,9 @@ bool datagram_is_for_us(const struct datagram_port *p, const struct addr *target
 
 bool datagram_is_own(struct datagram_port *p, const struct udp_packet *packet)
 {
-	return p->config.own && !p->config.front && !packet->outer &&
+	bool is_named = packet->outer; /* by a header */
+
+	return p->config.own && (!p->config.front || is_named) &&
 	       own_ports_came_back(p->config.own, &packet->from, &packet->to, p->config.mark);
 }
 

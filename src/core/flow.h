@@ -281,6 +281,9 @@ void flow_decide(struct flow *f);
 /* Is the client limpid itself?  Asked once, when the learners that need no bytes have run. */
 bool flow_came_back(struct flow *f);
 
+/* Has a header named a connection of limpid's own as the client's?  For who has read it. */
+bool flow_is_named_back(const struct flow *f);
+
 /* The dialer's dial(); -ELOOP: it leads to limpid itself. */
 int flow_dial(struct flow *f);
 

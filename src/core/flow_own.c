@@ -15,6 +15,7 @@
 #include "core/knock.h"
 #include "core/listener.h"
 #include "core/own_ends.h"
+#include "core/proxy_facts.h"
 #include "core/worker.h"
 #include "sys/log.h"
 #include "sys/sock.h"
@@ -22,10 +23,18 @@
 /* A person is told once, with the cure: what follows is in counters and records. */
 static void tell_loop(const struct flow *f, const struct addr *from)
 {
-	char a[ADDR_TEXT_MAX], b[ADDR_TEXT_MAX];
+	char a[ADDR_TEXT_MAX], b[ADDR_TEXT_MAX], c[ADDR_TEXT_MAX];
 
 	if (atomic_exchange(&f->worker->realm->own_ends->told, true))
 		return;
+	if (f->facts.proxy) {
+		log_line(LOG_WARNING,
+			 "loop: limpid's own connection %s => %s came back to it with a header of "
+			 "the PROXY protocol from %s: what that names as destination leads here",
+			 addr_format(from, a), addr_format(&f->facts.target, b),
+			 addr_format(&f->facts.proxy->sender, c));
+		return;
+	}
 	log_line(LOG_WARNING,
 		 "loop: limpid's own connection %s => %s came back to it; the rules that send "
 		 "connections here must except its mark, 0x%x (firewall.mark), or its user",
@@ -37,6 +46,26 @@ static bool came_by_loopback(const struct flow *f)
 {
 	return f->knock ? f->knock->by_loopback
 			: sock_came_by_loopback(f->client.fd, f->facts.client.family);
+}
+
+bool flow_is_named_back(const struct flow *f)
+{
+	struct own_ends *own = f->worker->realm->own_ends;
+
+	if (!own || !f->facts.target.family ||
+	    !own_ends_made(own, &f->facts.client, &f->facts.target))
+		return false;
+	tell_loop(f, &f->facts.client);
+	return true;
+}
+
+/* What was dialled from the client's own ip:port is marked as such. */
+static int made_add(const struct flow *f, const struct addr *from, const struct addr *to,
+		    struct own_end **ret)
+{
+	bool kept = addr_eq(from, &f->facts.client);
+
+	return own_ends_add(f->worker->realm->own_ends, kept ? OWN_KEPT : OWN_MADE, from, to, ret);
 }
 
 bool flow_came_back(struct flow *f)
@@ -65,7 +94,7 @@ bool flow_goes_round(struct flow *f)
 	struct addr from;
 
 	if (!own || dialled_from(f, &from) < 0 ||
-	    own_ends_add(own, OWN_MADE, &from, &f->facts.target, &f->made) <= 0)
+	    made_add(f, &from, &f->facts.target, &f->made) <= 0)
 		return false;
 	tell_loop(f, &from);
 	return true;
@@ -86,7 +115,7 @@ int flow_attempt_end(struct flow *f, int fd, const struct addr *target, struct o
 	if (!own)
 		return 0;
 	if (fd >= 0 && !sock_local(fd, &from) &&
-	    own_ends_add(own, OWN_MADE, &from, target, ret) > 0) {
+	    made_add(f, &from, target, ret) > 0) {
 		tell_loop(f, &from);
 		r = -ELOOP;
 	}

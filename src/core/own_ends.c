@@ -63,9 +63,27 @@ static uint64_t hash_of(const struct own_ends *t, const struct own_end *e)
 	return map_hash_addr(&t->map, &e->from, map_hash_addr(&t->map, &e->to, 0));
 }
 
+static bool same_addresses(const struct own_end *a, const struct own_end *b)
+{
+	return addr_eq(&a->from, &b->from) && addr_eq(&a->to, &b->to);
+}
+
 static bool is_other_side(const struct own_end *a, const struct own_end *b)
 {
-	return a->side != b->side && addr_eq(&a->from, &b->from) && addr_eq(&a->to, &b->to);
+	return (a->side == OWN_CAME) != (b->side == OWN_CAME) && same_addresses(a, b);
+}
+
+static void wait_for_dials(struct own_ends *t)
+{
+	pthread_rwlock_wrlock(&t->dialling);
+	pthread_rwlock_unlock(&t->dialling);
+}
+
+static void end_init(struct own_end *e, enum own_side side, const struct addr *from,
+		     const struct addr *to)
+{
+	*e = (struct own_end){ .from = *from, .to = *to, .side = side };
+	e->from.scope_id = e->to.scope_id = 0; /* not in packets */
 }
 
 /* Under the lock. */
@@ -88,12 +106,9 @@ int own_ends_add(struct own_ends *t, enum own_side side, const struct addr *from
 
 	if (!e)
 		return -ENOMEM;
-	*e = (struct own_end){ .from = *from, .to = *to, .side = side };
-	e->from.scope_id = e->to.scope_id = 0; /* not in packets */
-	if (side == OWN_CAME) {
-		pthread_rwlock_wrlock(&t->dialling);
-		pthread_rwlock_unlock(&t->dialling);
-	}
+	end_init(e, side, from, to);
+	if (side == OWN_CAME)
+		wait_for_dials(t);
 	pthread_mutex_lock(&t->lock);
 	r = map_add(&t->map, &e->node, hash_of(t, e));
 	if (!r)
@@ -106,6 +121,23 @@ int own_ends_add(struct own_ends *t, enum own_side side, const struct addr *from
 	}
 	*ret = e;
 	return looped;
+}
+
+bool own_ends_made(struct own_ends *t, const struct addr *from, const struct addr *to)
+{
+	struct own_end key;
+	bool found = false;
+
+	end_init(&key, OWN_MADE, from, to);
+	wait_for_dials(t);
+	pthread_mutex_lock(&t->lock);
+	for (struct map_node *n = map_first(&t->map, hash_of(t, &key)); n; n = map_next(n)) {
+		const struct own_end *e = map_entry(n, struct own_end, node);
+
+		found |= e->side == OWN_MADE && same_addresses(e, &key);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return found;
 }
 
 bool own_ends_del(struct own_ends *t, struct own_end *e)

@@ -13,6 +13,7 @@
 enum own_side {
 	OWN_CAME, /* accepted: from its client, to whom it wanted */
 	OWN_MADE, /* dialled: from our address, to the server */
+	OWN_KEPT, /* dialled: from the client's own address and port */
 };
 
 /**
@@ -58,6 +59,15 @@ void own_ends_dial_end(struct own_ends *t);
  */
 int own_ends_add(struct own_ends *t, enum own_side side, const struct addr *from,
 		 const struct addr *to, struct own_end **ret);
+
+/**
+ * own_ends_made() - has limpid dialled @to from an address of its own, @from?
+ *
+ * For what a header says of a client: who sends it may have it from limpid itself.  What was
+ * dialled from the address of a client does not count: that client may have more connections than
+ * one.  Waits for dials that have begun.
+ */
+bool own_ends_made(struct own_ends *t, const struct addr *from, const struct addr *to);
 
 /* Forget @e (NULL: nothing).  True: it was part of a loop. */
 bool own_ends_del(struct own_ends *t, struct own_end *e);

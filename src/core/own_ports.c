@@ -95,7 +95,8 @@ void own_ports_tell(struct own_ports *t, const struct addr *from, const struct a
 		return;
 	log_line(LOG_WARNING,
 		 "loop: limpid's own datagram %s => %s came back to it; the rules that send "
-		 "datagrams here must except its mark, 0x%x (firewall.mark), or its user",
+		 "datagrams here must except its mark, 0x%x (firewall.mark), or its user, and "
+		 "headers of the PROXY protocol must not name who sends them",
 		 addr_format(from, a), addr_format(to, b), mark);
 }
 

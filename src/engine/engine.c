@@ -111,14 +111,16 @@ static int open_listener(struct engine *e, uint16_t index, const struct addr *a,
 	return 0;
 }
 
-/* Only what the firewall turns round can come back. */
+/* Only what the firewall turns round can come back, or what a header turns round. */
 static void watch_own_ends(struct engine *e)
 {
 	bool needed = false, dns = false;
 
 	for (size_t i = 0; i < e->config->n_listeners; i++) {
-		needed |= listener_mode_intercepts(e->config->listeners[i].mode);
-		dns |= e->config->listeners[i].mode == LISTENER_DNS;
+		enum listener_mode mode = e->config->listeners[i].mode;
+
+		needed |= listener_mode_intercepts(mode) || mode == LISTENER_PROXY_PROTOCOL;
+		dns |= mode == LISTENER_DNS;
 	}
 	if (needed || dns) {
 		own_ports_init(&e->own_ports);

@@ -38,6 +38,8 @@ static enum learn_result take(struct flow *f, const struct proxy_header_conf *co
 		f->translated = false; /* conntrack knows only the sender */
 	if (conf->names_target)
 		take_target(f, &h->destination);
+	if (conf->names_target && h->source.family && flow_is_named_back(f))
+		return fail(f, WHY_LOOP);
 	flow_consume(f, h->bytes);
 	if (conf->names_target && !f->facts.target.family && !f->facts.target_name)
 		return fail(f, WHY_NO_TARGET);

@@ -90,6 +90,22 @@ static void connections_that_share_an_end_are_no_loop(void **state)
 	assert_false(own_ends_del(*state, made));
 }
 
+/* A header may name what limpid has dialled from its own address, not a client's. */
+static void what_was_made_can_be_looked_up(void **state)
+{
+	static const enum own_side sides[] = { OWN_MADE, OWN_KEPT, OWN_CAME };
+	struct addr from = at("192.0.2.1:40000"), to = at("198.51.100.1:80");
+	struct own_end *e;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sides); i++) {
+		assert_int_equal(own_ends_add(*state, sides[i], &from, &to, &e), 0);
+		assert_int_equal(own_ends_made(*state, &from, &to), sides[i] == OWN_MADE);
+		assert_false(own_ends_made(*state, &to, &from));
+		assert_false(own_ends_del(*state, e));
+		assert_false(own_ends_made(*state, &from, &to));
+	}
+}
+
 static void what_is_over_is_forgotten(void **state)
 {
 	struct own_end *made, *came;
@@ -202,6 +218,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(whoever_is_second_is_told_and_the_first_finds_out),
 		TEST(connections_that_share_an_end_are_no_loop),
+		TEST(what_was_made_can_be_looked_up),
 		TEST(what_is_over_is_forgotten),
 		TEST(the_scope_is_not_in_packets),
 		TEST(an_announced_dial_is_never_missed),
