@@ -310,14 +310,19 @@ static void dial_start(struct flow *f, const struct plan *plan)
 						  : f->snapshot->timeouts.connect_ms);
 }
 
-void flow_serve_dial(struct flow *f, const struct plan *plan)
+void flow_forget_server(struct flow *f)
 {
 	const struct realm *realm = f->worker->realm;
 
-	loop_forget(&f->worker->loop, &f->server.watch); /* of the last server */
+	loop_forget(&f->worker->loop, &f->server.watch);
 	end_init(&f->server, f, realm->parts.socket);
 	f->server.watch.on_ready = end_on_ready;
 	f->dialer = realm->parts.dialer;
+}
+
+void flow_serve_dial(struct flow *f, const struct plan *plan)
+{
+	flow_forget_server(f);
 	dial_start(f, plan);
 }
 

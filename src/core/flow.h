@@ -351,6 +351,10 @@ void flow_refuse_target(struct flow *f, const struct decision *d);
  */
 void flow_serve_dial(struct flow *f, const struct plan *plan);
 
+/* The server of the last request has been closed or given away: nothing is left of how it was
+ * dialled. */
+void flow_forget_server(struct flow *f);
+
 /* The server is there: whoever wants to see what is carried puts its filters into the lanes.  Of a
  * served flow its proto asks.  Return: >= 0, or -errno: the flow must end as WHY_FILTER. */
 int flow_intercept(struct flow *f);

@@ -344,12 +344,12 @@ void flow_learn(struct flow *f)
 
 void flow_serve_end(struct flow *f, struct span rest)
 {
-	char *user = TAKE_PTR(f->facts.user);
 	struct facts known = {
 		.network = f->facts.network,
 		.listener = f->facts.listener,
 		.client = f->facts.client,
-		.user = user,
+		.user = TAKE_PTR(f->facts.user),
+		.proxy = TAKE_PTR(f->facts.proxy),
 	};
 	int r = look_keep(f, rest);
 
@@ -359,6 +359,7 @@ void flow_serve_end(struct flow *f, struct span rest)
 	f->facts = known;
 	if (r < 0)
 		return;
+	flow_forget_server(f);
 	f->proto = f->worker->realm->parts.proto;
 	f->decision = (struct decision){ 0 };
 	f->phase = PHASE_LEARN;

@@ -308,12 +308,25 @@ def test_names(lab, serve, named):
     assert client.record(limpid)["limpid"]["target_name"] == "a.test"
 
 
-def test_connect_afterwards(lab, client, origin):
-    exchange(client, origin)
+@pytest.mark.parametrize("then", ["10.77.2.2", "a.test"])
+@pytest.mark.parametrize("first", ["10.77.2.2", "a.test"])
+def test_connect_afterwards(lab, serve, named, origin, first, then):
+    """Nothing is left of how the last server was dialled."""
+    serve(config(more=named))
+    client = Client(lab)
+    exchange(client, origin, request(host=f"{first}:7000"))
     tunnelled = lab.listen(4, SERVER[4], 7443)
-    assert client.connect_to("10.77.2.2:7443").status == 200
+    assert client.connect_to(f"{then}:7443").status == 200
     client.send("inside")
     assert sock.read_exactly(lab.accept(tunnelled), 6) == b"inside"
+
+
+@pytest.mark.parametrize("then, status", [("10.77.2.2:7009", 502), ("no.test:80", 502)])
+def test_connect_afterwards_that_fails(lab, serve, named, origin, then, status):
+    serve(config(more=named))
+    client = Client(lab)
+    exchange(client, origin, request(host="a.test:7000"))
+    assert client.connect_to(then).status == status
 
 
 def test_client_closes(client, origin):

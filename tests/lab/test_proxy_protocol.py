@@ -312,17 +312,26 @@ def test_optional_from_an_untrusted_sender_is_data(lab, serve, sender):
     assert "proxy_header" not in limpid.records.of(name)["limpid"]
 
 
-def test_before_a_proxys_greeting(lab, serve, sender):
+@pytest.mark.parametrize("before", [b"", b"OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n"])
+def test_before_a_proxys_greeting(lab, serve, sender, before):
+    """Who sent the header stays known, too, when a request comes before the tunnel."""
     limpid = serve(config())
     listener = lab.listen(4, SERVER[4], 7000)
     client = sender.connect(HTTP)
-    client.sendall(v1(OTHER, (PROXY[4], HTTP)) + b"CONNECT 10.77.2.2:7000 HTTP/1.1\r\n"
-                   b"Host: 10.77.2.2:7000\r\n\r\n")
+    client.sendall(v1(OTHER, (PROXY[4], HTTP)) + before)
+    if before:
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+    client.sendall(b"CONNECT 10.77.2.2:7000 HTTP/1.1\r\nHost: 10.77.2.2:7000\r\n\r\n")
     server = lab.accept(listener)
     assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
     talk(client, server)
+    name = client.getsockname()[:2]
     over(client, server)
-    assert limpid.records.of(OTHER)["dest_ip"] == SERVER[4]
+    record = limpid.records.wait(lambda r: r["event_type"] == "flow" and
+                                 (r["src_ip"], r["src_port"]) == OTHER)
+    assert record["dest_ip"] == SERVER[4]
+    header = record["limpid"]["proxy_header"]
+    assert (header["sender_ip"], header["sender_port"]) == name
 
 
 def test_before_tls(lab, serve, sender, tls_pair):
