@@ -211,7 +211,7 @@ def test_reserved_port_is_not_taken_by_a_connection(host):
             host.lab.socket(host.ns, 4).connect(server.getsockname())
         host.firewall("down", config())
     finally:
-        host.ns.sysctl(net__ipv4__ip_local_port_range="32768 60999",
+        host.ns.sysctl(net__ipv4__ip_local_port_range="32768 49999",
                        net__ipv4__ip_local_reserved_ports="1000,2000-2010")
 
 

@@ -73,8 +73,9 @@ rule del fwmark 1 lookup 100
 route del local default dev lo table 100
 -6 route del local default dev lo table 100
 """)
-        self.proxy.sysctl(net__ipv4__ip_local_reserved_ports="1000,2000-2010")
-
+        # Not all of what the lab reserves; the ports of limpid are out of the kernel's range.
+        self.proxy.sysctl(net__ipv4__ip_local_reserved_ports="1000,2000-2010",
+                          net__ipv4__ip_local_port_range="32768 49999")
 
     def listen_far(self, family, port):
         s = self.socket(self.far, family)

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import time
 
@@ -118,8 +119,12 @@ class Limpid:
         argv = ["setpriv", "--pdeathsig", "KILL", "--", *prefix,
                 program or binary(), "serve", "--config", str(self.path), *options]
         with open(self.stderr_path, "wb") as err, namespace.enter():
+            self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._manager.bind("")  # the kernel gives it an abstract name
+            name = self._manager.getsockname()[1:].decode("ascii")
             # pylint: disable-next=consider-using-with
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=err, stderr=err)
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=err, stderr=err,
+                                            env={**os.environ, "NOTIFY_SOCKET": "@" + name})
         self._wait_listening()
 
     def _wait_listening(self):
@@ -134,6 +139,16 @@ class Limpid:
                 self.kill()
                 raise AssertionError(f"limpid never listened on {missing}:\n{self.stderr()}")
             time.sleep(0.005)
+
+    def descriptors_at_rest(self):
+        """Before anybody has come, and when all that serves is there: it listens before that."""
+        if self._manager:
+            self._manager.settimeout(20)
+            while b"READY=1" not in self._manager.recv(4096):
+                pass
+            self._manager.close()
+            self._manager = None
+        return self.descriptors()
 
     @property
     def pid(self):
