@@ -147,7 +147,7 @@ static int open_queue(struct netns_sockets *s, bool with_v6, const struct netns_
 		      uint32_t mark, const char **ret_what)
 {
 	*ret_what = "a queue for held SYNs (nfnetlink_queue)";
-	s->queue = nfqueue_open(NETNS_QUEUE, NETNS_QUEUE_HEAD, wish->queue_length, true);
+	s->queue = nfqueue_open(NETNS_QUEUE, NETNS_QUEUE_HEAD, wish->queue_length, false);
 	if (s->queue < 0)
 		return s->queue;
 	*ret_what = "a raw IP socket";

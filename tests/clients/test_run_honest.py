@@ -99,6 +99,22 @@ print(said[::2].count("connected"), said[1::2].count("ECONNREFUSED"))
     assert done.stdout == "100 100\n"
 
 
+def test_more_than_the_queue_holds(host, user):
+    """What finds no room is sent again: nobody is connected early."""
+    code = CONNECT + """
+for _ in range(4500): # the SYNs wait on, at most 4096 of them
+	s = opened("10.78.1.9", socket.SOCK_STREAM)
+	s.setblocking(False)
+	s.connect_ex(("10.78.1.9", 80))
+	s.close()
+s = opened("127.0.0.1", socket.SOCK_STREAM)
+s.settimeout(0.5)
+print(errno.errorcode.get(s.connect_ex(("127.0.0.1", 9)), "connected"))
+"""
+    done = inside(host, user, code, options=(*HONEST, "-q"), before=("prlimit", "--nofile=512"))
+    assert done.stdout in ("EAGAIN\n", "ECONNREFUSED\n")
+
+
 def test_no_queue_no_command(host, user):
     """Where SYNs cannot be held the command is not run otherwise than asked."""
     hidden = host.folder / user / "no-iptables"
