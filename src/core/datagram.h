@@ -30,6 +30,7 @@ struct datagram_counters {
  * @rule:	that decided, NULL: none
  * @protocol, @host, @learnt_name: as the owner's decide() found them
  * @proxy:	what the first datagram's header of the PROXY protocol has said; NULL: it had none
+ * @user, @asked: who has asked for it, and by which name; the owner's ended() may know.  NULL: not
  * @via:	who was sent its datagrams instead of the server; NULL: nobody
  * @source:	which address the server saw
  * @up:		client to server; of a denied or rejected entry: what was not passed on
@@ -43,6 +44,7 @@ struct datagram_report {
 	enum protocol protocol;
 	char *host, *learnt_name;
 	struct proxy_facts *proxy;
+	const char *user, *asked;
 	const struct via *via;
 	enum verdict verdict;
 	enum source source;

@@ -105,8 +105,11 @@ static void ended(void *owner, const struct datagram_report *report)
 {
 	struct association *a = owner;
 	struct worker *w = a->flow->worker;
+	struct datagram_report ours = *report;
 
-	w->realm->parts.datagrams->ended(w, report);
+	ours.user = a->flow->facts.user;
+	ours.asked = associate_names_of(&a->names, &report->target);
+	w->realm->parts.datagrams->ended(w, &ours);
 }
 
 static const struct datagram_ops datagram_ops = { .decide = decide, .ended = ended };

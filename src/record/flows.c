@@ -404,12 +404,14 @@ static void json_datagram_limpid(struct json *j, const struct datagram_report *d
 	json_str(j, "listener", span_str(d->listener));
 	if (d->learnt_name)
 		json_str(j, "learnt_name", span_str(d->learnt_name));
+	json_opt(j, "target_name", d->asked);
 	if (d->rule)
 		json_str(j, "rule", span_str(d->rule->name));
 	json_str(j, "action", span_str(verdict_name(d->verdict)));
 	json_bool(j, "inspected", false);
 	if (d->via)
 		json_str(j, "via", span_str(d->via->name));
+	json_opt(j, "user", d->user);
 	json_proxy_header(j, d->proxy);
 	json_str(j, "source", span_str(source_name(d->source)));
 	json_str(j, "why", span_str(why_word(d->why)));

@@ -94,7 +94,8 @@ def test_names(socks):
         a.send(b"question %d" % i, "DB.test", 7000)
         a.answered(server, b"question %d" % i)
     a.tcp.close()
-    assert udp_record(socks, dest_ip=SERVER[4])["flow"]["pkts_toserver"] == 3
+    record = udp_record(socks, dest_ip=SERVER[4])
+    assert record["flow"]["pkts_toserver"] == 3 and record["limpid"]["target_name"] == "db.test"
 
 
 def test_names_keep_what_comes_meanwhile(socks):

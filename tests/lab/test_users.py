@@ -5,8 +5,10 @@ import subprocess
 
 import pytest
 
+from lab import socks as s5
 from lab.limpid import binary
 from lab.socks import Socks
+from lab.topology import CLIENT, SERVER
 
 
 def users(verb, path, *name, text=b""):
@@ -91,3 +93,17 @@ def test_file_that_breaks_and_is_mended(socks, office):
     assert login(socks, b"ann", b"secret") == 0
     office.unlink()
     assert login(socks, b"ann", b"secret") == 0
+
+
+def test_records_of_datagrams_name_the_user(socks):
+    tcp, status = socks.login(b"ann", b"secret")
+    assert status == 0
+    tcp.sendall(s5.request5("0.0.0.0", 0, s5.ASSOCIATE))
+    relay = s5.read_reply5(tcp).address
+    server = socks.lab.udp(socks.lab.server, 4, SERVER[4], 7000)
+    client = socks.lab.udp(socks.lab.client, 4, CLIENT["routed"][4])
+    client.sendto(b"\0\0\0" + s5.address(SERVER[4], 7000) + b"question", relay)
+    assert server.recv(100) == b"question"
+    tcp.close()
+    record = socks.limpid.records.wait(lambda r: r["proto"] == "UDP")
+    assert record["limpid"]["user"] == "ann" and "target_name" not in record["limpid"]
