@@ -60,6 +60,20 @@ def test_version():
     assert done.returncode == 0 and version in done.stdout
 
 
+def test_records_are_described():
+    text = (ROOT / "man" / "limpid.1").read_text()
+    text = text[text.index(".Sh RECORDS"):text.index(".Sh FILES")]
+    sources = "".join(path.read_text() for path in sorted((ROOT / "src" / "record").glob("*.c")))
+    keys = set(re.findall(r'\bjson_(?!init|end)\w+\(&?j, "(\w+)"', sources))
+    assert {"event_type", "why", "answers"} < keys
+    assert not keys - set(re.findall(r"\w+", text)) - {"ttl", "rdata"}  # of each answer
+    table = re.findall(r'^WHY\([A-Z_]+, "([^"]+)", "([^"]+)"\)$',
+                       (ROOT / "src" / "core" / "why.def").read_text(), re.M)
+    assert len(table) > 30
+    for word, sentence in table:
+        assert word == "open" or f".It Li {word}\n{sentence}\n" in text
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_and_page_name_the_same_options(verb):
     done = call(verb, "--help")
