@@ -202,14 +202,15 @@ static void test_iptables(void **state)
 		{ "rules", "iptables -t mangle -R PREROUTING 2 -p tcp -m tcp --dport 80 -m comment "
 			   "--comment \"a -j DROP b\" -j TPROXY --on-port 50080 --on-ip 127.0.0.1 "
 			   "--tproxy-mark 0x1/0x1" },
-		{ "loop", "iptables -t mangle -I PREROUTING -m mark --mark 0x6c70 -j RETURN" },
-		{ "loop", "iptables -t nat -I OUTPUT -m mark --mark 0x6c70 -j RETURN" },
 		{ "policy-routing", "ip rule add fwmark 0x1/0x1 lookup 27760" },
-		{ "return-path", "iptables -t mangle -I PREROUTING -p icmp -m socket --transparent "
-				 "-j MARK --set-xmark 0x1/0x1" },
 		{ "socket-match",
 		  "iptables -t mangle -R PREROUTING 1 -p tcp ! --syn -i e0 -m socket "
 		  "-m comment --comment \"a ! --syn b\" -j DIVERT" },
+		/* They move the rules that others name by number. */
+		{ "loop", "iptables -t mangle -I PREROUTING -m mark --mark 0x6c70 -j RETURN" },
+		{ "loop", "iptables -t nat -I OUTPUT -m mark --mark 0x6c70 -j RETURN" },
+		{ "return-path", "iptables -t mangle -I PREROUTING -p icmp -m socket --transparent "
+				 "-j MARK --set-xmark 0x1/0x1" },
 	};
 	struct bed *b = *state;
 	size_t n = 0;

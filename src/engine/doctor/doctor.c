@@ -6,7 +6,8 @@
  * one finding for each thing that it looked at, good ones, too.  The table says when a check is
  * of any interest; within, each looks only at what the configuration needs.  Nothing is changed
  * here, and no check depends on another: so the findings of one stay true whatever is cured
- * first.
+ * first.  Their cures do, too, when they are run in the order of the findings: iptables names a
+ * rule that is replaced by its number, so what inserts another one before it comes last.
  *
  * `fail` is said only of what was seen not to work; `warn` of what breaks some traffic, or
  * depends on what cannot be seen from here.
@@ -270,6 +271,21 @@ static void look_at_config(struct examination *e)
 			e->keeps |= c->policy->rules[i].plan.source != SOURCE_OWN;
 }
 
+/* Otherwise as they were found. */
+static void insertions_last(struct findings *f)
+{
+	for (size_t i = 0, left = f->n; left; left--) {
+		struct finding one = f->all[i];
+
+		if (!strstr(one.cure, " -I ")) {
+			i++;
+			continue;
+		}
+		memmove(&f->all[i], &f->all[i + 1], (f->n - i - 1) * sizeof(one));
+		f->all[f->n - 1] = one;
+	}
+}
+
 int doctor_examine(const struct host *host, const struct config *config, const char *path,
 		   struct findings *ret)
 {
@@ -286,5 +302,6 @@ int doctor_examine(const struct host *host, const struct config *config, const c
 			checks[i].run(&e);
 	}
 	chains_free(e.chains);
+	insertions_last(ret);
 	return ret->no_memory ? -ENOMEM : 0;
 }
