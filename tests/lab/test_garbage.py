@@ -148,7 +148,7 @@ class Crowd:
 @pytest.mark.parametrize("seed", range(2))
 def test_garbage(lab, serve, seed):
     limpid = serve(CONFIG)
-    before = limpid.descriptors_at_rest()
+    before = limpid.descriptors()
     crowd = Crowd(lab, seed)
     for _ in range(1000):
         crowd.round()

@@ -240,7 +240,7 @@ def reset_at_once(bare, family):
 
 def loops(bare, limpid, family, n=25):
     """Every connection comes back to limpid: each ends at once, and none makes more of them."""
-    baseline = limpid.descriptors_at_rest()
+    baseline = limpid.descriptors()
     names = {reset_at_once(bare, family) for _ in range(n)}
 
     def mine():

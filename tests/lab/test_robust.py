@@ -161,7 +161,7 @@ def test_nothing_left_behind(plain, serve):
     client.close()
     server.close()
     limpid.records.wait(lambda r: True)
-    before = limpid.descriptors_at_rest()
+    before = limpid.descriptors()
     for i in range(60):
         client, server = plain.pair(listener)
         client.sendall(pattern(300_000) if i % 10 == 0 else b"x")

@@ -483,7 +483,7 @@ def test_rule_about_users(socks, office):
 def test_many_tunnels(socks):
     listener = socks.listen()
     socks.start()
-    before = socks.limpid.descriptors_at_rest()
+    before = socks.limpid.descriptors()
     for _ in range(200):
         client, reply = socks.ask5(SERVER[4], 7000)
         server, _ = listener.accept()

@@ -371,7 +371,7 @@ def test_shutdown(socks):
 @pytest.mark.tsan
 def test_many(socks):
     start(socks)
-    before = socks.limpid.descriptors_at_rest()
+    before = socks.limpid.descriptors()
     many = [Waiting(socks, SERVER[4]) for _ in range(50)]
     assert len({w.first.address for w in many}) == 50
     assert socks.limpid.descriptors() <= before + 100

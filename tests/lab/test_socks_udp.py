@@ -268,7 +268,7 @@ def test_server_that_refuses(socks):
 @pytest.mark.parametrize("end", ["fin", "rst"])
 def test_end_of_the_connection_ends_the_association(socks, end):
     socks.start()
-    before = socks.limpid.descriptors_at_rest()
+    before = socks.limpid.descriptors()
     server, a = server_of(socks), Association(socks)
     a.asks(server)
     name = a.tcp.getsockname()
@@ -320,7 +320,7 @@ def test_not_for_version_4(socks):
 def test_many_associations(socks):
     socks.start()
     server = server_of(socks)
-    before = socks.limpid.descriptors_at_rest()
+    before = socks.limpid.descriptors()
     many = [Association(socks) for _ in range(100)]
     assert len({a.relay for a in many}) == len({a.asks(server) for a in many}) == 100
     for a in many:

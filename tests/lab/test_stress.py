@@ -102,7 +102,7 @@ def test_twenty_thousand_against_a_thousand_descriptors(keeper, lab, tmp_path, l
     listener = way.listen(address=SERVER_2[4])  # a server that no other test dials so often
     listener.listen(8192)
     client, server = way.pair(listener, address=SERVER_2[4])
-    before = limpid.descriptors_at_rest()
+    before = limpid.descriptors()
     crowd = Connections(way, SERVER_2[4], first_port, 20_000)
     try:
         crowd.begun()

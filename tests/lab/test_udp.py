@@ -231,7 +231,7 @@ def test_a_crowd_leaves_nothing_behind(lab, serve, family):
     """More sessions in turn than may be at once: the unused make room, and all end."""
     limpid = serve(config("timeouts: { udp: 1s }\nlimits: { sessions: 300 }"))
     at = lab.udp_server(family, OWN)
-    before = limpid.descriptors_at_rest()
+    before = limpid.descriptors()
     for i in range(600):
         c = lab.udp_client(family)
         c.sendto(b"%d" % i, (SERVER[family], OWN))

@@ -57,7 +57,7 @@ timeouts: { udp: 1s }
 log: { level: warning }
 """)
     eventually(lambda: listens(limpid, 50080), "it listens")
-    before = limpid.descriptors_at_rest()
+    before = limpid.descriptors()
     assert sessions(lab, SESSIONS // 10)["units"] >= SESSIONS // 10 * 0.99
     assert limpid.descriptors() > before  # they last for a second
     eventually(lambda: limpid.descriptors() <= before, "descriptors come back")

@@ -86,7 +86,7 @@ def test_port_53_taken_on_the_host(lab, family, client):
 
 def test_limpids_own_ports_are_refused(lab, limpid, family, client):
     """What is sent to limpid itself comes to no loop, and the sender hears that."""
-    before = limpid.descriptors_at_rest()
+    before = limpid.descriptors()
     client.setsockopt(*{4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}[family], 1)
     for host in PROXY[family], PROXY_FAR[family]:
         client.sendto(b"x", (host, 50080))

@@ -125,30 +125,28 @@ class Limpid:
             # pylint: disable-next=consider-using-with
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=err, stderr=err,
                                             env={**os.environ, "NOTIFY_SOCKET": "@" + name})
-        self._wait_listening()
+        if not any("NOTIFY_SOCKET" in word for word in prefix):
+            self._wait(self._is_ready, "was ready")
+        self._wait(lambda: wanted_sockets(config) <= listening(self.pid), "listened")
 
-    def _wait_listening(self):
-        wanted = wanted_sockets(self.config)
+    def _is_ready(self):
+        """It listens with one socket after the other, and then says that all are there."""
+        self._manager.settimeout(0.05)
+        try:
+            return b"READY=1" in self._manager.recv(4096)
+        except TimeoutError:
+            return False
+
+    def _wait(self, condition, what):
         deadline = time.monotonic() + 20
-        while not wanted <= listening(self.process.pid):
+        while not condition():
             if self.process.poll() is not None:
                 raise AssertionError(f"limpid exited with {self.process.returncode} before it "
-                                     f"listened:\n{self.stderr()}")
+                                     f"{what}:\n{self.stderr()}")
             if time.monotonic() > deadline:
-                missing = wanted - listening(self.process.pid)
                 self.kill()
-                raise AssertionError(f"limpid never listened on {missing}:\n{self.stderr()}")
+                raise AssertionError(f"limpid never {what}:\n{self.stderr()}")
             time.sleep(0.005)
-
-    def descriptors_at_rest(self):
-        """Before anybody has come, and when all that serves is there: it listens before that."""
-        if self._manager:
-            self._manager.settimeout(20)
-            while b"READY=1" not in self._manager.recv(4096):
-                pass
-            self._manager.close()
-            self._manager = None
-        return self.descriptors()
 
     @property
     def pid(self):
