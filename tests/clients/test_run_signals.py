@@ -240,7 +240,7 @@ sys.exit(8)
 def test_editor_that_suspends_itself(terminal, whom):  # noqa: F811
     """It catches ^Z, restores the screen, and stops later on its own."""
     terminal.start(f"""exec /usr/bin/python3 -I -c '
-import os, signal, sys
+import os, select, signal, sys
 def suspend(*_):
 	os.write(1, b"tidy\\n")
 	os.kill({"0" if whom == "group" else "os.getpid()"}, signal.SIGSTOP)
