@@ -183,6 +183,16 @@ static void listen_failed(const struct realm *realm, const struct listener *list
 				       address_text(&listener->address, address), -error);
 }
 
+static void dns_answered(struct worker *w, const struct dns_report *r)
+{
+	flow_record_observer.dns_answered(w, r);
+}
+
+static void ending(struct worker *w)
+{
+	flow_record_observer.ending(w);
+}
+
 const struct observer library_observer = {
 	.accepted = accepted,
 	.dialling = dialling,
@@ -191,5 +201,7 @@ const struct observer library_observer = {
 	.end_over = end_over,
 	.exchange = exchange,
 	.closed = closed,
+	.dns_answered = dns_answered,
 	.listen_failed = listen_failed,
+	.ending = ending,
 };

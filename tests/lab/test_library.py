@@ -10,9 +10,11 @@ import pytest
 from lab import configs
 from lab.installed import Installed, Program
 from lab.limpid import Records
-from lab.sock import (Background, pattern, read_exactly, read_to_end, read_to_reset, reset,
+from lab.names import NS
+from lab.nameserver import NameServer
+from lab.sock import (Background, eventually, pattern, read_exactly, read_to_end, read_to_reset, reset,
                       receive_sum, send_phases, silent)
-from lab.topology import UNREACHABLE, Way
+from lab.topology import PROXY, UNREACHABLE, Way
 
 TPROXY = {4: "127.0.0.1:50080", 6: "[::1]:50080"}
 LISTENS = {4: ("tcp", 50080), 6: ("tcp6", 50080)}
@@ -189,6 +191,30 @@ def test_count(installed, start, lab, tmp_path, linkage, options):
     assert record["limpid"]["offload"] == "copy", "somebody was looking"
     program.process.send_signal(signal.SIGTERM)
     assert program.wait() == 0
+
+
+def test_queries_are_recorded(installed, start, lab, tmp_path):
+    """What a listener of mode dns answers stands in the records, as with `limpid serve`."""
+    config = tmp_path / "limpid.yaml"
+    config.write_text(f"""
+listeners: [{{ name: names, mode: dns, address: ["{PROXY[4]}:5353"] }}]
+rules: [{{ name: all, action: accept }}]
+resolver: {{ servers: ["{NS}"] }}
+record: {{ flows: {{ file: {tmp_path}/flows }} }}
+""")
+    server = NameServer(lab.server, NS, {"db.test": ["A 192.0.2.7"]})
+    try:
+        program = start(installed.build("examples/count.c", "shared"), config,
+                        ports=[("tcp", 5353)])
+        eventually(lambda: ":5353 " in lab.proxy.run("ss", "-lnuH"), "it listens by UDP, too")
+        assert lab.client.run("dig", "+short", "+tries=1", "+time=10", f"@{PROXY[4]}", "-p", "5353",
+                              "db.test", "A") == "192.0.2.7\n"
+        record = Records(tmp_path / "flows").wait(lambda r: r["event_type"] == "dns")
+        assert record["dns"]["rrname"] == "db.test"
+        program.process.send_signal(signal.SIGTERM)
+        assert program.wait() == 0
+    finally:
+        server.close()
 
 
 # --- several engines --------------------------------------------------------------------------
