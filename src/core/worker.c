@@ -307,6 +307,8 @@ void worker_run(struct worker *w)
 		log_line(LOG_ERROR, "worker %u: epoll_wait: %m", w->index);
 	listen_stop(w);
 	inbox_start(w);
+	if (w->realm->observer->ending)
+		w->realm->observer->ending(w);
 	list_for_each(i, tmp, &w->flows)
 		flow_close(list_entry(i, struct flow, link), WHY_SHUTDOWN);
 	on_round(&w->loop);

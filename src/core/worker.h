@@ -42,6 +42,7 @@ struct worker;
  * @dns_answered: a DNS listener is done with a query
  * @listen_failed: @l cannot be listened on, or could not accept; @error is -errno
  * @round:	a round of events is over
+ * @ending:	the worker serves nobody any more: what is still open is closed now
  *
  * Each but @decided and @closed may be NULL.  Of a flow, @accepted comes first, @closed last.
  */
@@ -56,6 +57,7 @@ struct observer {
 	void (*dns_answered)(struct worker *w, const struct dns_report *r);
 	void (*listen_failed)(const struct realm *realm, const struct listener *l, int error);
 	void (*round)(struct worker *w);
+	void (*ending)(struct worker *w);
 };
 
 /**

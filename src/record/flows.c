@@ -351,11 +351,19 @@ static void exchange(struct worker *w, const struct flow *f, const struct http_e
 		record_lose(r->queue);
 }
 
+static void ending(struct worker *w)
+{
+	const struct flow_recorder *r = w->record;
+
+	record_queue_may_wait(r->queue);
+}
+
 const struct observer flow_record_observer = {
 	.decided = decided,
 	.exchange = exchange,
 	.closed = closed,
 	.dns_answered = dns_record_answered,
+	.ending = ending,
 };
 
 void flow_record_datagram_decided(struct worker *w, const struct facts *facts, enum verdict verdict)

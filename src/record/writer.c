@@ -7,7 +7,8 @@
  *
  * A worker never waits and makes at most one system call for many lines: whoever finds `asleep`
  * set clears it and wakes the thread, which then sleeps delay_ms so that others may join, and
- * writes all of it with few calls.
+ * writes all of it with few calls.  Only a worker that serves nobody any more, and closes
+ * thousands of flows at once, waits for room, for PATIENCE_MS in all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +31,7 @@
 #define N_SINKS 2
 #define OUT_BYTES ((size_t)64 << 10)
 #define SLOW_READER_MS 1000
+#define PATIENCE_MS 3000
 #define SKIP UINT32_MAX
 
 struct entry {
@@ -44,6 +46,7 @@ struct record_queue {
 	_Alignas(64) atomic_size_t head; /* producer */
 	_Alignas(64) atomic_size_t tail; /* consumer */
 	atomic_ullong lost;
+	unsigned int patience_ms; /* the producer's: for how long it may wait for room */
 };
 
 struct record_writer {
@@ -63,7 +66,7 @@ struct record_writer {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool asked, stop; /* under lock */
-	atomic_bool asleep;
+	atomic_bool asleep, hurry;
 };
 
 static size_t entry_bytes(size_t len)
@@ -79,15 +82,37 @@ static void writer_wake(struct record_writer *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
+void record_queue_may_wait(struct record_queue *q)
+{
+	q->patience_ms = PATIENCE_MS;
+	atomic_store(&q->writer->hurry, true);
+}
+
+static size_t queue_room(const struct record_queue *q, size_t head)
+{
+	return q->cap - (head - atomic_load_explicit(&q->tail, memory_order_acquire));
+}
+
+static bool wait_for_room(struct record_queue *q, size_t head, size_t bytes)
+{
+	const struct timespec turn = { .tv_nsec = 1000000 };
+
+	for (; q->patience_ms && bytes > queue_room(q, head); q->patience_ms--) {
+		writer_wake(q->writer);
+		nanosleep(&turn, NULL);
+	}
+	return bytes <= queue_room(q, head);
+}
+
 bool record_put(struct record_queue *q, enum record_sink sink, struct span line)
 {
 	size_t head = atomic_load_explicit(&q->head, memory_order_relaxed);
-	size_t tail = atomic_load_explicit(&q->tail, memory_order_acquire);
 	size_t at = head % q->cap, need = entry_bytes(line.len), left = q->cap - at;
 	size_t total = need <= left ? need : left + need;
 	struct entry e = { .len = (uint32_t)line.len, .sink = sink };
 
-	if (need > q->cap / 2 || total > q->cap - (head - tail)) {
+	if (need > q->cap / 2 ||
+	    (total > queue_room(q, head) && !wait_for_room(q, head, total))) {
 		atomic_fetch_add(&q->lost, 1);
 		return false;
 	}
@@ -247,7 +272,7 @@ static void *writer_main(void *arg)
 		/* what came before `asleep` was seen wakes nobody: look once more */
 		if (!drain_all(w))
 			run = writer_wait(w);
-		if (run && w->delay_ms)
+		if (run && w->delay_ms && !atomic_load(&w->hurry))
 			nanosleep(&delay, NULL);
 	}
 	drain_all(w);

@@ -40,12 +40,16 @@ struct record_queue *record_writer_queue(struct record_writer *w, unsigned int i
 bool record_writer_has_json(const struct record_writer *w);
 
 /**
- * record_put() - queue a line, without its newline; never waits
+ * record_put() - queue a line, without its newline; never waits (but record_queue_may_wait())
  *
  * One thread per queue.  False: the queue is full, the line is lost and counted; the writer
  * says so.
  */
 bool record_put(struct record_queue *q, enum record_sink sink, struct span line);
+
+/* From now on record_put() waits for room, for a few seconds in all: its thread has nothing else
+ * to do.  From that thread. */
+void record_queue_may_wait(struct record_queue *q);
 
 /* Count a line that could not even be made. */
 void record_lose(struct record_queue *q);

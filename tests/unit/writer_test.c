@@ -372,6 +372,25 @@ static void test_never_waits_for_the_disk(void **state)
 	place_done(&p);
 }
 
+/* Who has nothing else to do waits for the writer's thread: nothing is lost for want of room. */
+static void test_waits_at_the_end(void **state)
+{
+	char line[LINE_MAX_BYTES + 2];
+	struct record_writer *w;
+	struct place p;
+
+	(void)state;
+	place_init(&p);
+	assert_int_equal(writer_new(p.file, 1, 4096, 100, &w), 0);
+	record_queue_may_wait(record_writer_queue(w, 0));
+	for (unsigned int k = 0; k < 5000; k++)
+		assert_true(record_put(record_writer_queue(w, 0), RECORD_JSON,
+				       make_line(line, 0, k, 100)));
+	record_writer_free(w);
+	assert_int_equal(count_said(place_said(&p)), 0);
+	place_done(&p);
+}
+
 /* Voluntary context switches of all threads of this process but this one. */
 static unsigned long count_switches(void)
 {
@@ -441,6 +460,7 @@ int main(void)
 		cmocka_unit_test(test_disk_is_full),
 		cmocka_unit_test(test_line_too_long),
 		cmocka_unit_test(test_never_waits_for_the_disk),
+		cmocka_unit_test(test_waits_at_the_end),
 		cmocka_unit_test(test_idle_sleeps),
 	};
 
