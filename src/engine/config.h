@@ -48,6 +48,7 @@ struct via;
 struct tls_entry {
 	char *name;
 	struct tls_profile *profile; /* NULL only beside an error */
+	bool offers_h2;
 };
 
 struct listener_config {

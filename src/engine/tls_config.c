@@ -66,6 +66,9 @@ static void entry_load(const struct yaml_node *map, const char *folder, struct t
 		return;
 	}
 	alpn_load(yaml_get(map, "alpn"), &alpn, d);
+	for (struct yaml_node *n = yaml_first(yaml_get(map, "alpn")); n;
+	     n = yaml_next(yaml_get(map, "alpn"), n))
+		ret->offers_h2 |= !strcmp(n->text, "h2");
 	s.certificate = certificate_path;
 	s.key = key_path;
 	s.alpn = buf_span(&alpn);
@@ -127,6 +130,11 @@ static const struct tls_entry *entry_find(const struct config *c, const struct y
 	return NULL;
 }
 
+static bool mode_speaks_http(enum listener_mode mode)
+{
+	return mode == LISTENER_HTTP || mode == LISTENER_HTTPS || mode == LISTENER_MIXED;
+}
+
 void listener_tls_load(const struct yaml_node *map, const struct config *c,
 		       struct listener_config *l, struct diag *d)
 {
@@ -140,6 +148,10 @@ void listener_tls_load(const struct yaml_node *map, const struct config *c,
 		diag_add(d, name->key->at, "tls",
 			 "this key with mode: https, http, socks, mixed, fixed",
 			 "without effect for mode %s: its clients speak with the server",
+			 listener_mode_name(l->mode));
+	if (entry && entry->offers_h2 && mode_speaks_http(l->mode))
+		diag_add(d, name->at, name->text, "an entry whose alpn is http/1.1",
+			 "its alpn offers h2, which clients would speak; mode %s speaks HTTP/1.1",
 			 listener_mode_name(l->mode));
 	if (entry)
 		l->tls = (struct tls_accept){

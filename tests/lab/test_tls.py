@@ -14,6 +14,7 @@ import pytest
 
 from lab import configs, sock
 from lab.certificate import TlsPair
+from lab.limpid import binary
 from lab.topology import CLIENT, PROXY, SERVER
 
 PORT, PLAIN_PORT = 52443, 7000
@@ -244,6 +245,22 @@ def test_alpn_and_minimum(lab, serve, tls_pair):
     assert "No ALPN negotiated" in s_client(front).stdout
     assert "alert no application protocol" in s_client(front, "-alpn", "h2").stderr
     assert "alert protocol version" in s_client(front, "-tls1_2").stderr
+
+
+@pytest.mark.parametrize("mode, status", [("https", 1), ("http", 1), ("mixed", 1), ("socks", 0)])
+def test_h2_is_not_for_modes_of_http(tls_pair, tmp_path, mode, status):
+    """A browser would agree on it, and be refused with the first request."""
+    folder = tls_pair.key.parent
+    (tmp_path / "c").write_text(f"""
+listeners: [{{ name: a, mode: {mode}, address: "127.0.0.1:8443", tls: front }}]
+tls:
+  front: {{ certificate: "{folder}/certificate.pem", key: "{folder}/key.pem", alpn: [http/1.1, h2] }}
+rules: [{{ name: all, action: accept }}]
+""")
+    done = subprocess.run([binary(), "check", "--config", tmp_path / "c"], capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert ("its alpn offers h2" in done.stdout + done.stderr) is (status != 0)
 
 
 @pytest.mark.parametrize("cipher", [
