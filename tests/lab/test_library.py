@@ -12,8 +12,8 @@ from lab.installed import Installed, Program
 from lab.limpid import Records
 from lab.names import NS
 from lab.nameserver import NameServer
-from lab.sock import (Background, eventually, pattern, read_exactly, read_to_end, read_to_reset, reset,
-                      receive_sum, send_phases, silent)
+from lab.sock import (Background, eventually, pattern, read_exactly, read_to_end, read_to_reset,
+                      reset, receive_sum, send_phases, silent)
 from lab.topology import PROXY, UNREACHABLE, Way
 
 TPROXY = {4: "127.0.0.1:50080", 6: "[::1]:50080"}
