@@ -4,8 +4,9 @@
  *
  * What has to be undone is written down before anything is done, in a file for each network
  * namespace, so that whoever comes next (down, the guard, another up) can undo it, however the
- * one who did it ended.  A lock on the folder keeps them apart.  A file of a namespace that is
- * gone, whose number came round again, shows by its cookie.
+ * one who did it ended.  A lock on the folder keeps them apart; the commands that are run hold
+ * it, too, because one may still be at work when we have been killed.  A file of a namespace that
+ * is gone, whose number came round again, shows by its cookie.
  *
  * Who serves while its rules are there keeps its file locked, which ends with it, whatever ends
  * it, and is seen from other containers, too.  As long as it lives nobody else sets up rules in
@@ -93,7 +94,7 @@ static int session_lock(struct session *s)
 {
 	if (mkdir(FOLDER, 0755) < 0 && errno != EEXIST)
 		return failed(&s->complaint, -errno, "cannot make %s: %m", FOLDER);
-	s->lock = open(FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	s->lock = open(FOLDER, O_RDONLY | O_DIRECTORY); /* the commands inherit it */
 	if (s->lock < 0)
 		return failed(&s->complaint, -errno, "cannot open %s: %m", FOLDER);
 	while (flock(s->lock, LOCK_EX) < 0)
@@ -174,6 +175,19 @@ static int programs_find(const struct firewall_steps *steps, const struct compla
 	return 0;
 }
 
+/* Is one of @parts, as firewall_step.settled has them, in what was @said? */
+static bool is_settled(const char *parts, const char *said)
+{
+	while (parts && *parts) {
+		size_t len = strcspn(parts, "|");
+
+		if (memmem(said, strlen(said), parts, len))
+			return true;
+		parts += len + (parts[len] == '|');
+	}
+	return false;
+}
+
 static int run_command(const struct firewall_step *step, const struct complaint *c)
 {
 	struct command command;
@@ -183,7 +197,7 @@ static int run_command(const struct firewall_step *step, const struct complaint 
 	if (r < 0)
 		return failed(c, r, "cannot run '%s': %s", step->line, strerror(-r));
 	r = command_end(&command, said, sizeof(said));
-	if (r == -EPROTO && step->settled && strstr(said, step->settled))
+	if (r == -EPROTO && is_settled(step->settled, said))
 		return 0;
 	return r < 0 ? failed(c, r, "'%s' failed: %s", step->line, said[0] ? said : strerror(-r))
 		     : 0;

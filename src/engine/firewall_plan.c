@@ -22,9 +22,9 @@
 #include "engine/firewall_rules.h"
 
 #define PORTS 65536
-#define GONE "No such"	       /* file or directory; process */
-#define THERE "File exists"    /* the very same rule */
-#define NO_NAME "syntax error" /* a word of nft's own: no table has that name */
+#define GONE "No such|does not exist" /* file or directory, process; FIB table */
+#define THERE "File exists"	      /* the very same rule */
+#define NO_NAME "syntax error"	      /* a word of nft's own: no table has that name */
 
 void firewall_steps_done(struct firewall_steps *steps)
 {

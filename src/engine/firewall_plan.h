@@ -43,7 +43,8 @@ struct firewall_place {
  * struct firewall_step - one command, or one value written below /proc/sys/net/ipv4
  * @line:	the command, words separated by single blanks; NULL: write @value to @name
  * @input:	its standard input, or NULL
- * @settled:	what it may fail with, because then there is nothing to do; or NULL
+ * @settled:	what it may fail with, because then there is nothing to do; or NULL.  Parts of
+ *		sentences, with | between them
  * @was:	the value before
  */
 struct firewall_step {

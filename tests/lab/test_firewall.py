@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """limpid firewall plan, up and down: the same commands, everything taken back, and nothing left
 behind when something fails.  That nothing is left is checked at the end of each test."""
+import itertools
 import os
 import pathlib
 import re
 import stat
 import subprocess
+import types
 
 import pytest
 
-from lab.ground import REDIRECT, STATE, config, snapshot
+from lab.ground import REDIRECT, STATE, Host, config, snapshot
+from lab.limpid import binary
 from lab.netns import Namespace
 
 EVERYTHING = """
@@ -163,6 +166,42 @@ def test_program_that_is_not_there(host, name, package):
                          prefix=["unshare", "-m", "sh", "-c", f'{hidden} exec "$@"', "sh"])
     assert f"the program {name} was not found" in said and package in said
     assert host.clean()
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """fresh(): a host whose tables of routes and rules nobody has ever touched."""
+    made = []
+
+    def make():
+        made.append(Namespace())
+        made[-1].ip("link set lo up")
+        return Host(types.SimpleNamespace(proxy=made[-1]), tmp_path)
+    yield make
+    for namespace in made:
+        namespace.close()
+
+
+def test_down_where_nothing_was_ever_up(fresh):
+    host = fresh()
+    for _ in range(2):
+        host.firewall("down", config())
+        assert host.clean()
+
+
+def test_failure_of_each_command_on_a_fresh_host(fresh, fake):
+    """There is less to take back than was planned."""
+    for number in itertools.count(1):
+        host = fresh()
+        env = fake(FAILING, SPY_FAIL=str(number))
+        with host.ns.enter():
+            status = subprocess.run([binary(), "firewall", "up", "--config",
+                                     host.write(config())], capture_output=True, check=False,
+                                    env={**os.environ, **env}).returncode
+        if status == 0:
+            break
+        assert host.clean(), f"command {number} fails: {host.changed()}"
+    assert number > 8
 
 
 def value(host, name):

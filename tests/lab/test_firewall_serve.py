@@ -66,7 +66,7 @@ def test_killed(host):
     limpid = host.serve_with_rules(LOCAL)
     guard = host.guard_of(limpid)
     limpid.kill()
-    eventually(host.clean, "the host is clean")
+    host.becomes_clean()
     eventually(lambda: gone(guard), "the guard has ended")
     listener = host.lab.listen(4, SERVER[4], 80)
     client, server = pair(host, listener)
@@ -75,15 +75,15 @@ def test_killed(host):
 
 def test_killed_at_random_moments(host):
     """Starting, serving, ending: whenever it is, the host is clean afterwards."""
-    dice = random.Random(3)
+    dice = random.Random()
     for _ in range(12):
-        limpid = host.serve(LOCAL, "--firewall")
+        limpid = host.serve(LOCAL, "--firewall", ready=False)
         eventually(lambda: dice.random() < 0.05 or not limpid.alive(), "a moment")
         if dice.random() < 0.3:
             limpid.terminate()
             eventually(lambda: dice.random() < 0.1, "a moment")
         limpid.kill()
-        eventually(host.clean, "the host is clean")
+        host.becomes_clean()
 
 
 @pytest.mark.parametrize("then", ["serve", "up", "down"])
@@ -172,7 +172,7 @@ def test_signals_for_everybody_do_not_end_the_guard(host):
         os.kill(guard, number)
     assert os.getsid(guard) != os.getsid(limpid.pid)
     limpid.kill()
-    eventually(host.clean, "the host is clean")
+    host.becomes_clean()
 
 
 def said_before_it_failed(host, text):

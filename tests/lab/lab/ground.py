@@ -129,9 +129,9 @@ class Host:
         assert done.returncode == status, done.stderr + done.stdout
         return done.stdout + done.stderr
 
-    def serve(self, text, *options):
+    def serve(self, text, *options, **more):
         workdir = self.workdir / str(len(self.limpids))
-        limpid = Limpid(self.ns, text, workdir, options=options)
+        limpid = Limpid(self.ns, text, workdir, options=options, **more)
         self.limpids.append(limpid)
         return limpid
 
@@ -156,6 +156,14 @@ class Host:
     def clean(self):
         return snapshot(self.ns) == self.before
 
+    def becomes_clean(self):
+        sock.eventually(self.clean, "the host is clean", self.changed)
+
+    def changed(self):
+        after = snapshot(self.ns)
+        return {key: (self.before[key], after[key]) for key in after
+                if after[key] != self.before[key]}
+
     def end(self):
         """Whatever a test left; returns what is not as it was."""
         for limpid in self.limpids:
@@ -165,6 +173,4 @@ class Host:
         with self.ns.enter():
             subprocess.run([binary(), "firewall", "down", "--config", self.write(config())],
                            check=False, capture_output=True)
-        after = snapshot(self.ns)
-        return {key: (self.before[key], after[key]) for key in after
-                if after[key] != self.before[key]}
+        return self.changed()

@@ -105,7 +105,9 @@ def holds(which, record):
 
 
 class Limpid:
-    def __init__(self, namespace, config, workdir, prefix=(), options=(), program=None):
+    def __init__(self, namespace, config, workdir, prefix=(), options=(), program=None,
+                 ready=True):
+        """@ready: False returns when it listens, which is before all of it is there."""
         self.workdir = pathlib.Path(workdir)
         self.workdir.mkdir(parents=True, exist_ok=True)
         self.config = config
@@ -125,7 +127,7 @@ class Limpid:
             # pylint: disable-next=consider-using-with
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=err, stderr=err,
                                             env={**os.environ, "NOTIFY_SOCKET": "@" + name})
-        if not any("NOTIFY_SOCKET" in word for word in prefix):
+        if ready and not any("NOTIFY_SOCKET" in word for word in prefix):
             self._wait(self._is_ready, "was ready")
         self._wait(lambda: wanted_sockets(config) <= listening(self.pid), "listened")
 

@@ -129,11 +129,11 @@ def fill(sock, quiet_s=0.7):
     return total, crc
 
 
-def eventually(condition, what, seconds=DEADLINE_S):
-    """Poll until true; returns what the condition returned."""
-    deadline = time.monotonic() + seconds
+def eventually(condition, what, state=lambda: ""):
+    """Poll until true; returns what the condition returned.  @state() tells what is instead."""
+    deadline = time.monotonic() + DEADLINE_S
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"did not happen: {what}"
+        assert time.monotonic() < deadline, f"did not happen: {what}; {state()}"
         time.sleep(0.005)
     return value
 
