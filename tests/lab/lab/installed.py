@@ -81,11 +81,11 @@ class Program:
     def lines(self):
         return self.out.read_text(encoding="utf-8").splitlines()
 
-    def line(self, pattern, seconds=20):
+    def line(self, pattern):
         """The first line that matches, once it is there."""
         def found():
             return next((m for m in map(re.compile(pattern).fullmatch, self.lines()) if m), None)
-        return eventually(found, f"a line {pattern!r} among {self.lines()}", seconds)
+        return eventually(found, f"a line {pattern!r}", lambda: f"lines: {self.lines()}")
 
     def wait(self, seconds=20):
         status = self.process.wait(seconds)
