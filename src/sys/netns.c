@@ -15,7 +15,7 @@
  *
  * If limpid dies, the kernel kills the helper or the command (PR_SET_PDEATHSIG): a command
  * without its network is of no use.  Other processes of the command live on in a namespace
- * where all is refused.
+ * where nobody answers.
  *
  * Terminal: the command stays in limpid's process group.  What the terminal sends (INT, QUIT,
  * TSTP, HUP, WINCH) reaches both; limpid ignores INT, QUIT and the stops, and follows what

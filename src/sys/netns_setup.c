@@ -9,7 +9,8 @@
  * mark and are left alone.  A socket that the command has opened itself on an address of its
  * own wins over tproxy; any other loopback port is intercepted, too, so that servers on the
  * host's loopback are reached through the engine.  If limpid dies, tproxy finds no socket
- * and the packets are refused: nothing gets out uninspected.
+ * and the packets are dropped (not refused: the kernel sends no RST from an address that is not
+ * local): nothing gets out uninspected.
  *
  * Capabilities: as root (better: with SYS_ADMIN and NET_ADMIN) a network namespace suffices.
  * Anybody else gets a user namespace with only the own uid and gid in it.  There this process
