@@ -128,17 +128,16 @@ static int copy_without(const char *path, const char *name, FILE *out, bool *ret
 }
 
 /*
- * Others who change a file of this folder wait until it is closed: what they add would be lost.
- * Return: a descriptor, or < 0 where folders cannot be locked, as on NFS.
+ * Others who change a file of this folder wait until @ret_fd is closed: what they add would be
+ * lost.  Where folders cannot be locked, as on NFS, nobody waits.
  */
-static int folder_lock(const char *path)
+static void folder_lock(const char *path, int *ret_fd)
 {
 	_cleanup_free_ char *copy = strdup(path);
-	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
-	if (fd >= 0)
-		flock(fd, LOCK_EX);
-	return fd;
+	*ret_fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (*ret_fd >= 0)
+		flock(*ret_fd, LOCK_EX);
 }
 
 /* Whoever may read the file there is, limpid under another user for one, may read the new one. */
@@ -159,10 +158,11 @@ static int file_change(const char *given, const char *name, const char *hash)
 	_cleanup_free_ char *real = realpath(given, NULL), *beside = NULL;
 	const char *path = real ? real : given;
 	_cleanup_fclose_ FILE *out = NULL;
-	_cleanup_close_ int folder = folder_lock(path);
+	_cleanup_close_ int folder = -1;
 	bool found = false;
 	int fd, r;
 
+	folder_lock(path, &folder);
 	if (asprintf(&beside, "%s.XXXXXX", path) < 0)
 		return fail(path, ENOMEM);
 	fd = mkostemp(beside, O_CLOEXEC); /* mode 0600 */

@@ -382,10 +382,10 @@ def test_many(socks):
         server.close()
     for w in many:
         w.client.close()
+    ports = "|".join(str(w.first.address[1]) for w in many)
+    sock.eventually(lambda: not re.search(rf"{PROXY_FAR[4]}:({ports})\b",
+                                          socks.lab.proxy.run("ss", "-ltnH")), "nobody listens")
     sock.eventually(lambda: socks.limpid.descriptors() <= before + 2, "descriptors are given back")
-    listening = socks.lab.proxy.run("ss", "-ltnH")
-    assert not re.search(rf"{PROXY_FAR[4]}:({'|'.join(str(w.first.address[1]) for w in many)})\b",
-                         listening)
 
 
 def test_rule_about_users(socks, tmp_path):
