@@ -19,7 +19,7 @@ from lab.limpid import REPO, Limpid, binary, sanitized
 from lab.netns import Namespace
 from lab.printed import rules
 from lab.sock import Background, eventually, pattern, read_exactly, read_to_end
-from lab.topology import OFFLOAD_PORT, SERVER, Way
+from lab.topology import OFFLOAD_PORT, PROXY_FAR, SERVER, Way
 
 pytestmark = pytest.mark.plain
 
@@ -122,6 +122,8 @@ def test_first_configuration_and_its_firewall(lab, serve, firewall, family):
         record = limpid.records.of(exchange(routed, listener, port))
         assert record["limpid"]["listener"] == "routed" + suffix
         client = lab.socket(lab.proxy, family)
+        # The kernel may choose the same port for both, and does so again for minutes.
+        client.bind((PROXY_FAR[family], lab.free_port()))
         client.connect((SERVER[family], port))
         name = client.getsockname()
         lab.accept(listener).close()
