@@ -273,6 +273,11 @@ def test_unit_allows_no_more(code, error):
 
 
 # --- more than it can serve ---------------------------------------------------------------------
+def stands_still(pid):
+    tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+    return all((t / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for t in tasks)
+
+
 def test_backlog_is_short_while_connections_wait(lab, serve, keeper):
     """Who had to wait to be accepted was too many; when nobody waits it is as long as before."""
     keeper.stop()  # on a busy machine clients of the tests before have waited, too
@@ -285,6 +290,7 @@ def test_backlog_is_short_while_connections_wait(lab, serve, keeper):
     way = Way(lab)
     listener = way.listen()
     limpid.process.send_signal(signal.SIGSTOP)
+    eventually(lambda: stands_still(limpid.pid), "none of its threads runs")
     try:
         clients = [way.connect() for _ in range(20)]
         time.sleep(0.5)
