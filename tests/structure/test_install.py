@@ -85,7 +85,7 @@ int main(void) { return puts(limpid_version()) < 0; }
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts folders of its own over the host's")
 def test_programs_find_the_library_after_make_install(tmp_path):
     """With the names that the manual gives, without a variable; make uninstall leaves nothing."""
     (tmp_path / "program.c").write_text(PROGRAM)
