@@ -49,6 +49,10 @@ PLAN = {
     "fuzz": [("fuzz", 900)],
 }
 
+# What hangs, in the lab, ends after that and says where: a test, and a file of tests.
+TEST_SECONDS = 120
+FILE_SECONDS = 400
+
 
 class Tally:
     """What became of the tests so far."""
@@ -152,32 +156,70 @@ def count_program(test, tally, layer):
 
 
 def run_pytest(name, folders, seconds, tally, layer, marker=None):
+    """One process for each file, as many at once as there are cores: a file that hangs or breaks
+    its interpreter is known by name, and takes no other with it."""
     folders = [f"tests/{folder}" for folder in folders]
-    empty = [f for f in folders if not list((ROOT / f).glob("**/test_*.py"))]
-    for folder in empty:
-        tally.fail(layer, folder, "no test_*.py is there")
-    folders = [f for f in folders if f not in empty]
+    for folder in folders:
+        if not list((ROOT / folder).glob("**/test_*.py")):
+            tally.fail(layer, folder, "no test_*.py is there")
     program = ROOT / BUILDS[name][0] / "limpid"
     if not program.exists():
         tally.fail(layer, str(program), "was not built")
         return
-    if not folders:
-        return
-    with tempfile.TemporaryDirectory(prefix="limpid-check-") as temporary:
-        report = Path(temporary) / "report.xml"
-        command = [PYTHON, "-m", "pytest", "-q", "-ra", "--tb=short", "--durations=5", "-p",
-                   "no:cacheprovider", f"--junitxml={report}",
-                   *(["-m", marker] if marker else []), *folders]
-        if "structure" not in layer:  # each process has namespaces of its own
-            command += ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]
-        env = {"LIMPID": str(program), "LIMPID_BUILD": name, "PYTHONDONTWRITEBYTECODE": "1",
-               **SANITIZER_ENV}
-        if "structure" not in layer:
-            command = as_root(command, env)
-        if name == "tsan":
-            command = without_randomisation(command)
-        status = run(command, seconds, env)
-        count_report(report, status, seconds, tally, layer)
+    env = {"LIMPID": str(program), "LIMPID_BUILD": name, "PYTHONDONTWRITEBYTECODE": "1",
+           **SANITIZER_ENV}
+    deadline = time.monotonic() + seconds
+    pytest = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+              *(["-m", marker] if marker else [])]
+    expected = collect([*pytest, "--collect-only", *folders], env, tally, layer)
+
+    def one(file):
+        with tempfile.TemporaryDirectory(prefix="limpid-check-") as temporary, \
+                tempfile.TemporaryFile("w+", errors="replace") as output:
+            report = Path(temporary) / "report.xml"
+            command = [*pytest, "-ra", "--tb=short", f"--timeout={TEST_SECONDS}",
+                       f"--junitxml={report}", file]
+            command = command if "structure" in layer else as_root(command, env)
+            command = without_randomisation(command) if name == "tsan" else command
+            limit = max(0, min(FILE_SECONDS, deadline - time.monotonic()))
+            start = time.monotonic()
+            status = run(command, limit, env, output) if limit else 124
+            took = time.monotonic() - start
+            output.seek(0)
+            cases = ElementTree.parse(report).getroot().findall(".//testcase") \
+                if report.exists() and report.stat().st_size else []
+            return file, status, took, output.read(), cases
+
+    at_once = 1 if "structure" in layer else os.cpu_count()  # those share the build directory
+    with ThreadPoolExecutor(at_once or 1) as pool:
+        largest_first = sorted(expected, key=expected.get, reverse=True)
+        for file, status, took, text, cases in pool.map(one, largest_first):
+            bad = count_cases(cases, tally, layer)
+            lost = max(0, expected[file] - len(cases))  # an error after a failure is one more
+            if lost or (status and not bad):
+                tally.fail(layer, file, f"not done after {took:.0f} s" if status == 124 else
+                           f"exit status {status}, {lost} tests without a result")
+            print(f"{took:8.1f} s  {file}: {len(cases)} tests, {bad} failed", flush=True)
+            if status or bad or lost:
+                print(text, flush=True)
+
+
+def collect(command, env, tally, layer):
+    """How many tests there are in each file."""
+    counts = {}
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        status = run(command, 120, env, output)
+        output.seek(0)
+        text = output.read()
+    for line in text.splitlines():
+        if "::" in line and not line.startswith(" "):
+            file = line.split("::")[0]
+            counts[file] = counts.get(file, 0) + 1
+    said = re.search(r"^(\d+)(?:/\d+)? tests collected", text, re.M)
+    if status or not said or int(said[1]) != sum(counts.values()):
+        print(text[-6000:], flush=True)
+        tally.fail(layer, "pytest --collect-only", f"exit status {status}")
+    return counts
 
 
 def as_root(command, env):
@@ -197,14 +239,8 @@ def without_randomisation(command):
     return command
 
 
-def count_report(report, status, seconds, tally, layer):
-    if status == 124:
-        tally.fail(layer, "pytest", f"not done after {seconds} s")
-    if not report.exists() or report.stat().st_size == 0:
-        if status != 124:
-            tally.fail(layer, "pytest", f"no report, exit status {status}")
-        return
-    cases = ElementTree.parse(report).getroot().findall(".//testcase")
+def count_cases(cases, tally, layer):
+    """Returns how many have failed."""
     bad = 0
     for case in cases:
         name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
@@ -215,10 +251,7 @@ def count_report(report, status, seconds, tally, layer):
             tally.fail(layer, name)
         else:
             tally.passed += 1
-    if not cases:
-        tally.fail(layer, "pytest", f"no test was found (exit status {status})")
-    elif status not in (0, 124) and not bad:
-        tally.fail(layer, "pytest", f"exit status {status}")
+    return bad
 
 
 def run_demo(name, seconds, tally, layer):

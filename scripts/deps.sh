@@ -13,7 +13,7 @@ policy=/usr/sbin/policy-rc.d
 
 build=(gcc libc6-dev make meson ninja-build pkgconf python3
 	libssl-dev libfyaml-dev libcmocka-dev libcrypt-dev libmnl-dev libc-ares-dev libjansson-dev)
-test=("${build[@]}" clang libclang-rt-14-dev python3-pytest python3-pytest-xdist mandoc git openssl
+test=("${build[@]}" clang libclang-rt-14-dev python3-pytest python3-pytest-timeout mandoc git openssl
 	nftables iptables iproute2 procps util-linux nginx-light curl wget ca-certificates
 	busybox-static unbound bind9-dnsutils knot-dnsutils dnsperf tcpdump strace systemd zsh
 	python3-requests python3-socks haproxy libnginx-mod-stream
