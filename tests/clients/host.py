@@ -24,6 +24,15 @@ for url in sys.argv[2:]:
 """
 
 
+class Child(subprocess.Popen):
+    """As `with` child: a test that fails ends it, and does not wait for it."""
+
+    def __exit__(self, kind, error, trace):
+        if kind:
+            self.kill()
+        super().__exit__(kind, error, trace)
+
+
 class Host:
     """Where limpid runs, and a neighbour it can reach."""
 
@@ -77,8 +86,8 @@ addr add fd78:1::2/64 dev n0 nodad
 
     def popen(self, user, *command, options=(), **more):
         with self.ns.enter():
-            return subprocess.Popen(self.argv(user, options, command), env=self.env(user),
-                                    cwd=str(self.folder / user), **more)
+            return Child(self.argv(user, options, command), env=self.env(user),
+                         cwd=str(self.folder / user), **more)
 
     def processes(self):
         """Pids of limpid's processes on this host."""

@@ -72,7 +72,8 @@ def test_page(host, limpid, pages, tmp_path, scheme):
     # pylint: disable=unused-argument
     limpid.records.restart()
     done = browse(host, tmp_path, f"--proxy-server={scheme}://127.0.0.1:{PORT}")
-    assert re.findall(r"\[\[(.*?)\]\]", done.stdout) == ["plain", "secure", "secure", "7 7 0.5"], done.stdout + done.stderr
+    assert re.findall(r"\[\[(.*?)\]\]", done.stdout) == \
+        ["plain", "secure", "secure", "7 7 0.5"], done.stdout + done.stderr
     names = ("www.test", "other.test")
     seen = limpid.records.wait(lambda r: r["event_type"] == "flow" and r["dest_port"] == 443 and
                                r["limpid"].get("target_name") in names, count=2)

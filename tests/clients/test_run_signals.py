@@ -14,7 +14,7 @@ import pytest
 from host import REMOTE
 from lab.limpid import check_stderr, sanitized
 from lab.sock import eventually
-from test_run import python, terminal  # noqa: F401  pylint: disable=unused-import
+from test_run import WAITS, python, terminal  # noqa: F401  pylint: disable=unused-import
 
 
 # --- status -----------------------------------------------------------------------------------
@@ -93,13 +93,12 @@ def start(host, user, tmp_path):
 
 
 # Says each signal; obeys lines: raise it to the whole group, or end.
-LISTENER = """
-import os, signal, sys
+LISTENER = WAITS + """
 for name in ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH"):
-	signal.signal(getattr(signal, "SIG" + name), lambda n, _: os.write(1, b"%d\\n" % n))
+	signal.signal(getattr(signal, "SIG" + name), lambda *_: None)
 os.write(1, b"%d\\n" % os.getpid())
-while (line := sys.stdin.readline().split())[0] != "end":
-	os.kill(0, int(line[1]))
+while (words := line(lambda number: os.write(1, b"%d\\n" % number)).split())[0] != b"end":
+	os.kill(0, int(words[1]))
 os.write(1, b"end\\n")
 """
 
@@ -240,14 +239,14 @@ sys.exit(8)
 def test_editor_that_suspends_itself(terminal, whom):  # noqa: F811
     """It catches ^Z, restores the screen, and stops later on its own."""
     terminal.start(f"""exec /usr/bin/python3 -I -c '
-import os, select, signal, sys
+{WAITS}
 def suspend(*_):
 	os.write(1, b"tidy\\n")
 	os.kill({"0" if whom == "group" else "os.getpid()"}, signal.SIGSTOP)
 	os.write(1, b"back\\n")
 signal.signal(signal.SIGTSTP, suspend)
 os.write(1, b"up\\n")
-sys.exit(int(sys.stdin.readline()))
+sys.exit(int(line(lambda _: None)))
 '""")
     terminal.wait("up")
     terminal.type("\x1a")
@@ -277,8 +276,19 @@ def test_shell_with_jobs_inside(terminal):  # noqa: F811
 
 def test_resized_terminal(terminal):  # noqa: F811
     """The command learns it from the terminal, and not once more from limpid."""
-    terminal.start("n=0; trap 'n=$((n+1)); echo size=$(stty size)' WINCH; echo up\n"
-                   "while :; do read x && [ \"$x\" = go ] && echo times=$n && exit 3; done")
+    terminal.start(f"""exec /usr/bin/python3 -I -c '
+{WAITS}
+times = []
+def resized(_):
+	size = os.get_terminal_size(0)
+	times.append(size)
+	os.write(1, b"size=%d %d\\n" % (size.lines, size.columns))
+signal.signal(signal.SIGWINCH, lambda *_: None)
+os.write(1, b"up\\n")
+line(resized)
+os.write(1, b"times=%d\\n" % len(times))
+sys.exit(3)
+'""")
     terminal.wait("up")
     fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
     terminal.wait("size=33 77")

@@ -264,11 +264,14 @@ def test_server_killed_mid_upload(way, limpid):
     told, tell = os.pipe()
     child = os.fork()
     if child == 0:
-        conn, _ = listener.accept()
-        conn.recv(1000)
-        os.write(tell, b"1")
-        signal.pause()
-        os._exit(0)
+        try:
+            conn, _ = listener.accept()
+            conn.recv(1000)
+            os.write(tell, b"1")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(tell)
     try:
         client = way.connect()
         listener.close()
@@ -277,7 +280,6 @@ def test_server_killed_mid_upload(way, limpid):
         assert os.read(told, 1) == b"1"
     finally:
         os.close(told)
-        os.close(tell)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     with pytest.raises(OSError):
