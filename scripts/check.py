@@ -177,7 +177,7 @@ def run_pytest(name, folders, seconds, tally, layer, marker=None):
         with tempfile.TemporaryDirectory(prefix="limpid-check-") as temporary, \
                 tempfile.TemporaryFile("w+", errors="replace") as output:
             report = Path(temporary) / "report.xml"
-            command = [*pytest, "-ra", "--tb=short", f"--timeout={TEST_SECONDS}",
+            command = [*pytest, f"--timeout={TEST_SECONDS}",
                        f"--junitxml={report}", file]
             command = command if "structure" in layer else as_root(command, env)
             command = without_randomisation(command) if name == "tsan" else command
