@@ -283,12 +283,18 @@ static int upstream_open(struct datagram_port *p, struct datagram_upstream *u, u
 	/* A client on this host owns its port: a second socket there would take its datagrams. */
 	if (source == SOURCE_KEEP && sock_ip_is_local(client))
 		return -EADDRINUSE;
+	if (source == SOURCE_KEEP && p->config.own) {
+		r = own_ports_keep(p->config.own, client, &u->own);
+		if (r < 0)
+			return r;
+	}
 	u->watch.on_ready = upstream_on_ready;
 	u->fd = udp_upstream(family, source == SOURCE_OWN ? NULL : client, source == SOURCE_KEEP,
 			     p->config.mark);
 	if (u->fd < 0) {
 		r = u->fd;
 		u->fd = -1;
+		own_ports_del(p->config.own, TAKE_PTR(u->own));
 		return r;
 	}
 	r = loop_watch_level(p->loop, &u->watch, u->fd, false);

@@ -9,7 +9,7 @@
  * Most are bound to no address, and are ours at every address of this host.
  *
  * A port that is a client's own ip:port (source: keep) cannot be told from the client by these;
- * see route_packet() in datagram.c.
+ * see route_packet() in datagram.c.  It is noted so that it is kept only once.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -56,6 +56,35 @@ int own_ports_add(struct own_ports *t, int fd, struct own_port **ret)
 	return 0;
 }
 
+int own_ports_keep(struct own_ports *t, const struct addr *client, struct own_port **ret)
+{
+	struct own_port *p = NEW0(struct own_port);
+	uint64_t hash;
+	int r = 0;
+
+	if (!p)
+		return -ENOMEM;
+	p->address = *client;
+	p->kept = true;
+	pthread_mutex_lock(&t->lock);
+	hash = map_hash_addr(&t->map, client, 0);
+	for (struct map_node *n = map_first(&t->map, hash); n && !r; n = map_next(n)) {
+		const struct own_port *other = map_entry(n, struct own_port, node);
+
+		if (other->kept && addr_eq(&other->address, client))
+			r = -EADDRINUSE;
+	}
+	if (!r)
+		r = map_add(&t->map, &p->node, hash);
+	pthread_mutex_unlock(&t->lock);
+	if (r < 0) {
+		free(p);
+		return r;
+	}
+	*ret = p;
+	return 0;
+}
+
 void own_ports_del(struct own_ports *t, struct own_port *p)
 {
 	if (!p)
@@ -76,7 +105,7 @@ static bool find(struct own_ports *t, const struct addr *a, bool looped)
 	     n = map_next(n)) {
 		struct own_port *p = map_entry(n, struct own_port, node);
 
-		if (!addr_eq(&p->address, a))
+		if (p->kept || !addr_eq(&p->address, a))
 			continue;
 		found = true;
 		if (looped)

@@ -13,11 +13,13 @@
  * struct own_port - where limpid sends datagrams from
  * @address:	its ip may be unspecified: any of this host
  * @looped:	a datagram from here has come back
+ * @kept:	it is a client's own ip:port
  */
 struct own_port {
 	struct map_node node;
 	struct addr address;
 	atomic_bool looped;
+	bool kept;
 };
 
 /**
@@ -42,6 +44,17 @@ void own_ports_done(struct own_ports *t); /* all ports have been taken out */
  * Return: 0 or -errno.
  */
 int own_ports_add(struct own_ports *t, int fd, struct own_port **ret);
+
+/**
+ * own_ports_keep() - note a client's own ip:port, before a socket is bound to it
+ * @client:	where that will be
+ * @ret:	to be given to own_ports_del() before the socket is closed
+ *
+ * A client may be met at several listeners, or by several that speak for it.  Sockets that may
+ * stand beside a wildcard one may stand beside each other, too, and the last would get all replies.
+ * Return: 0, -EADDRINUSE: there is one already, -ENOMEM.
+ */
+int own_ports_keep(struct own_ports *t, const struct addr *client, struct own_port **ret);
 
 void own_ports_del(struct own_ports *t, struct own_port *p); /* NULL: nothing */
 

@@ -112,11 +112,14 @@ def test_many_clients_of_one_sender(lab, sender, family):
     assert {sock.hear(sender)[0] for _ in range(20)} == {b"%d" % i * 2 for i in range(20)}
 
 
-@pytest.mark.usefixtures("limpid")
-def test_one_client_by_several_senders(lab, family):
-    """As from a forwarder that asks from several ports: each gets what it asked for."""
+@pytest.mark.parametrize("source", ["own", "keep"])
+def test_one_client_by_several_senders(lab, serve, family, source):
+    """As from a forwarder that asks from several ports: each gets what it asked for, also where
+    only one of them can have the client's address and port."""
+    serve(config(f"  - {{ name: all, action: accept, source: {source} }}"))
     at = lab.udp_server(family, 9000)
-    header = v2(OTHER[family], (SERVER[family], 9000), transport=UDP)
+    who = (CLIENT["tproxy"][family], lab.free_port())
+    header = v2(who, (SERVER[family], 9000), transport=UDP)
     senders = [lab.udp(lab.client, family, TRUSTED[family], lab.free_port()) for _ in range(5)]
     for i, s in enumerate(senders):
         s.sendto(header + b"%d" % i, (PROXY[family], MODE))

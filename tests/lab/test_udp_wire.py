@@ -8,15 +8,17 @@ import pytest
 from lab import configs, sock
 from lab.topology import CLIENT, PROXY, PROXY_FAR, SERVER, SERVER_2
 
-KEEP, ADDRESS, OWN = range(9000, 9003)
+KEEP, ADDRESS, OWN, KEEP_2 = range(9000, 9004)
 TOS, RECVTOS = {4: (socket.IPPROTO_IP, 1), 6: (socket.IPPROTO_IPV6, 67)}, {4: 13, 6: 66}
 NO_CHECK = 11
 CONFIG = f"""
 listeners:
   - {{ name: routed, mode: tproxy, network: [tcp, udp],
       address: ["127.0.0.1:50080", "[::1]:50080"] }}
+  - {{ name: second, mode: tproxy, network: [tcp, udp],
+      address: ["127.0.0.1:50081", "[::1]:50081"] }}
 rules:
-  - {{ name: keep, match: {{ port: {KEEP} }}, action: accept, source: keep }}
+  - {{ name: keep, match: {{ port: [{KEEP}, {KEEP_2}] }}, action: accept, source: keep }}
   - {{ name: ip, match: {{ port: {ADDRESS} }}, action: accept, source: keep-address }}
   - {{ name: rest, action: accept }}
 timeouts: {{ udp: 1s }}
@@ -146,3 +148,32 @@ def test_order(lab, family, client):
     for data in sent:
         at.sendto(data, got[0][1])
     assert [sock.hear(client)[0] for _ in sent] == sent
+
+
+@pytest.fixture
+def two_listeners(lab):
+    """Datagrams to one port go to another listener than the rest."""
+    lab.proxy.nft(f"""
+table inet second {{
+	chain prerouting {{
+		type filter hook prerouting priority mangle + 5;
+		iifname p0 meta nfproto ipv4 udp dport {KEEP_2} tproxy ip to 127.0.0.1:50081
+		iifname p0 meta nfproto ipv6 udp dport {KEEP_2} tproxy ip6 to [::1]:50081
+	}}
+}}
+""")
+    yield
+    lab.proxy.run("nft", "delete", "table", "inet", "second")
+
+
+@pytest.mark.usefixtures("two_listeners")
+def test_one_client_at_two_listeners(lab, limpid, client, family):
+    """Its address can be kept by one of them; each gets its own replies."""
+    first = lab.udp_server(family, KEEP)
+    second = lab.udp_server(family, KEEP_2, SERVER_2[family])
+    for _ in range(3):
+        assert talk(client, first) == client.getsockname()[:2]
+        assert talk(client, second)[0] == client.getsockname()[0]
+    name = client.getsockname()[1]
+    limpid.records.wait(lambda r: r["src_port"] == name and r["limpid"]["listener"] == "second" and
+                        r["limpid"]["source"] == "keep-address")

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whose datagram has come: somebody's, or limpid's own. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,9 +65,30 @@ static void test_ports(void **state)
 	close(fds[1]);
 }
 
+/* A client's own address is noted once, and is not mistaken for limpid's. */
+static void test_kept(void **state)
+{
+	struct addr client = address("192.0.2.7", 5000), other = address("192.0.2.7", 5001);
+	struct addr there = address("192.0.2.1", 53);
+	struct own_port *first, *second, *third;
+	struct own_ports t;
+
+	own_ports_init(&t);
+	assert_int_equal(own_ports_keep(&t, &client, &first), 0);
+	assert_int_equal(own_ports_keep(&t, &client, &second), -EADDRINUSE);
+	assert_int_equal(own_ports_keep(&t, &other, &third), 0);
+	assert_false(own_ports_came_back(&t, &client, &there, 1));
+	own_ports_del(&t, first);
+	assert_int_equal(own_ports_keep(&t, &client, &second), 0);
+	own_ports_del(&t, second);
+	own_ports_del(&t, third);
+	own_ports_done(&t);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_ports) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_ports),
+					    cmocka_unit_test(test_kept) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
