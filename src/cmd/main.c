@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -75,6 +76,10 @@ int main(int argc, char **argv)
 		puts("limpid " LIMPID_VERSION);
 		return 0;
 	}
+	/* Ignored, as whoever started us may have it, it takes the status of the programs that are
+	 * run.  The command of run is to have it as it was. */
+	if (strcmp(argv[1], "run") != 0)
+		signal(SIGCHLD, SIG_DFL);
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (!strcmp(argv[1], verbs[i].name))
 			return status_of(verbs[i].run(argc - 1, argv + 1));
