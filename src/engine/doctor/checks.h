@@ -57,6 +57,9 @@ bool find_divert_mark(const struct examination *e, uint32_t families, uint32_t *
 /* Does rule @i of an output chain mark connections of this host for one of our tproxy rules? */
 bool rule_marks_for_us(const struct examination *e, const struct fw_chain *c, size_t i);
 
+/* Does the reverse look-up of what our tproxy rules mark go past the table that delivers it? */
+bool routes_past_divert(const struct examination *e, int family);
+
 /* checks of the kernel's settings (kernel.c) */
 void check_loopback(struct examination *e);
 void check_ipv6(struct examination *e);

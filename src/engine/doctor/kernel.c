@@ -118,11 +118,15 @@ void check_rp_filter(struct examination *e)
 }
 
 /* With a local route for the mark the sender's address would be looked up there, and is refused
- * whatever rp_filter says (__fib_validate_source()). */
+ * whatever rp_filter says (__fib_validate_source()); unless a rule takes that look-up past it. */
 void check_src_valid_mark(struct examination *e)
 {
 	bool found = false;
 
+	if (routes_past_divert(e, HOST_V4)) {
+		note(e, FINDING_OK, "", "", "does no harm: a policy rule sees to that");
+		return;
+	}
 	for (size_t i = 0; e->families & FAMILY_V4 && i <= json_array_size(e->host->links); i++) {
 		const json_t *link = json_array_get(e->host->links, i);
 		const char *name = link ? name_of(link) : "all";

@@ -106,6 +106,92 @@ static long priority_of(const json_t *rule)
 	return (long)json_integer_value(json_object_get(rule, "priority"));
 }
 
+static bool has_routes(const struct examination *e, int family, const char *table)
+{
+	const json_t *routes = e->host->routes[family];
+
+	for (size_t i = 0; i < json_array_size(routes); i++) {
+		const char *its = text_of(json_array_get(routes, i), "table");
+
+		if (!strcmp(*its ? its : "main", table))
+			return true;
+	}
+	return false;
+}
+
+/* Is it about some of what has a mark only, by something else than the mark? */
+static bool is_narrowed(const json_t *rule)
+{
+	static const char *const keys[] = { "dst",	 "iif",		  "uid_start",
+					    "ipproto",	 "sport",	  "dport",
+					    "tos",	 "tun_id",	  "suppress_prefixlen",
+					    "sport_start", "suppress_ifgroup", "dport_start" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (json_object_get(rule, keys[i]))
+			return true;
+	return strcmp(text_of(rule, "src"), "all") != 0;
+}
+
+/* May it look up what has @mark, and find something there? */
+static bool may_take(const struct examination *e, int family, const json_t *rule, uint32_t mark,
+		     bool from_here)
+{
+	const char *table = text_of(rule, "table"), *iif = text_of(rule, "iif");
+	uint32_t mask = number_of(rule, "fwmask", UINT32_MAX);
+	bool marked = !json_object_get(rule, "fwmark") ||
+		      (mark & mask) == number_of(rule, "fwmark", 0);
+
+	if (!*table || !strcmp(table, "local") || !has_routes(e, family, table) ||
+	    json_object_get(rule, "oif"))
+		return false;
+	if (json_object_get(rule, "not"))
+		return !marked || is_narrowed(rule);
+	return marked && (!*iif || from_here == !strcmp(iif, "lo")) &&
+	       (from_here || !json_object_get(rule, "uid_start"));
+}
+
+/* The first of others' rules that come before @ours and may take what has @mark; whether one of
+ * them takes all of it. */
+static const json_t *rule_before(const struct examination *e, int family, const json_t *ours,
+				 uint32_t mark, bool from_here, bool *ret_all)
+{
+	const json_t *rules = e->host->rules[family], *r, *first = NULL;
+
+	*ret_all = false;
+	for (size_t i = 0; (r = json_array_get(rules, i)) != ours; i++) {
+		if (!may_take(e, family, r, mark, from_here))
+			continue;
+		first = first ? first : r;
+		*ret_all = *ret_all || !is_narrowed(r);
+	}
+	return first;
+}
+
+/* The rule by which the reverse look-up, as if from lo, goes past the one that delivers. */
+static const json_t *rule_past(const struct examination *e, int family, uint32_t mark)
+{
+	const json_t *rules = e->host->rules[family];
+
+	for (size_t i = 0; i < json_array_size(rules); i++) {
+		const json_t *r = json_array_get(rules, i);
+
+		if (json_object_get(r, "goto") && json_object_get(r, "fwmark") &&
+		    !strcmp(text_of(r, "iif"), "lo") &&
+		    (mark & number_of(r, "fwmask", UINT32_MAX)) == number_of(r, "fwmark", 0))
+			return r;
+	}
+	return NULL;
+}
+
+bool routes_past_divert(const struct examination *e, int family)
+{
+	uint32_t value, mask;
+
+	return find_divert_mark(e, family == HOST_V4 ? FAMILY_V4 : FAMILY_V6, &value, &mask) &&
+	       rule_past(e, family, value);
+}
+
 /* "fwmark 0x1" or "fwmark 0x1/0xff" */
 static const char *mark_text(uint32_t value, uint32_t mask, char *dst, size_t cap_bytes)
 {
@@ -116,12 +202,39 @@ static const char *mark_text(uint32_t value, uint32_t mask, char *dst, size_t ca
 	return dst;
 }
 
+/* The cure: the same again, before @other.  (A rule that is added without a priority comes before
+ * all that are there, so one of somebody else's may do so at any time.) */
+static void note_before(struct examination *e, int family, const json_t *ours, const json_t *other,
+			enum finding_status status, const char *subject, uint32_t value,
+			const char *mark)
+{
+	const char *ip = family == HOST_V4 ? "ip" : "ip -6";
+	const json_t *past = rule_past(e, family, value);
+	long priority = priority_of(other);
+	char cure[512], first[256] = "";
+
+	if (past)
+		snprintf(first, sizeof(first), "%s rule add iif lo %s goto %ld priority %ld && ",
+			 ip, mark, (long)json_integer_value(json_object_get(past, "goto")),
+			 priority - 2);
+	if (priority > 2)
+		snprintf(cure, sizeof(cure), "%s%s rule add %s lookup %s priority %ld", first, ip,
+			 mark, text_of(ours, "table"), priority - 1);
+	else
+		snprintf(cure, sizeof(cure), "give policy rule %ld a priority behind %ld", priority,
+			 priority_of(ours));
+	note(e, status, subject, cure,
+	     "policy rule %ld comes before %ld: what it sends to table %s is not delivered here",
+	     priority, priority_of(ours), text_of(other, "table"));
+}
+
 static void examine_mark(struct examination *e, int family, uint32_t value, uint32_t mask,
 			 bool from_here)
 {
 	const char *ip = family == HOST_V4 ? "ip" : "ip -6", *table, *other;
-	const json_t *rule = rule_for(e, family, value, from_here);
+	const json_t *rule = rule_for(e, family, value, from_here), *before;
 	char cure[256], mark[48], subject[64];
+	bool all;
 
 	mark_text(value, mask, mark, sizeof(mark));
 	snprintf(subject, sizeof(subject), "%s %s", family == HOST_V4 ? "IPv4" : "IPv6", mark);
@@ -134,6 +247,7 @@ static void examine_mark(struct examination *e, int family, uint32_t value, uint
 	}
 	table = text_of(rule, "table");
 	other = foreign_route(e, family, table);
+	before = rule_before(e, family, rule, value, from_here, &all);
 	if (!has_local_default(e, family, table) && other) {
 		snprintf(cure, sizeof(cure), "%s rule add %s lookup %u priority %ld", ip, mark,
 			 free_table(e, family), priority_of(rule) ? priority_of(rule) - 1 : 0);
@@ -151,6 +265,9 @@ static void examine_mark(struct examination *e, int family, uint32_t value, uint
 			 table);
 		note(e, FINDING_FAIL, subject, cure,
 		     "policy rule %ld comes after the one of the main table", priority_of(rule));
+	} else if (before) {
+		note_before(e, family, rule, before, all ? FINDING_FAIL : FINDING_WARN, subject,
+			    value, mark);
 	} else if (other) {
 		note(e, FINDING_WARN, subject, "",
 		     "table %s has routes of somebody else, too (to %s)", table, other);
