@@ -203,13 +203,17 @@ static int run_command(const struct firewall_step *step, const struct complaint 
 		     : 0;
 }
 
+/* What cannot be written may already be as it should be. */
 static int run_write(const struct firewall_step *step, const struct complaint *c)
 {
+	_cleanup_free_ char *now = NULL;
 	char path[96];
 	int r;
 
 	snprintf(path, sizeof(path), BELOW "%s", step->name);
 	r = host_value_write(path, step->value);
+	if (r < 0 && !host_value_read(path, &now) && !strcmp(now, step->value))
+		r = 0;
 	return r < 0 ? failed(c, r, "cannot write '%s' to /proc/sys/%s: %s", step->value, path,
 			      strerror(-r))
 		     : 0;
@@ -223,6 +227,20 @@ static int steps_run(const struct firewall_steps *steps, const struct complaint 
 	for (size_t i = 0; i < steps->n && !r; i++)
 		r = steps->list[i].line ? run_command(&steps->list[i], c)
 					: run_write(&steps->list[i], c);
+	return r;
+}
+
+/* With what nft does not take, the rules that are there already stay. */
+static int rules_try(const struct firewall_steps *steps, const struct complaint *c)
+{
+	char dry[] = "nft -c -f -";
+	int r = 0;
+
+	for (size_t i = 0; i < steps->n && !r; i++)
+		if (steps->list[i].input)
+			r = run_command(&(struct firewall_step){ .line = dry,
+								 .input = steps->list[i].input },
+					c);
 	return r;
 }
 
@@ -298,6 +316,7 @@ int firewall_print(const struct config *c, FILE *to, char *error, size_t cap)
 	struct firewall_steps steps = { 0 };
 	int r = host_look(&host);
 
+	host.v6 = host.v6 && firewall_plan_has_v6(c);
 	host.queue = !r && firewall_plan_holds(c) && nft_can_queue();
 	if (r < 0)
 		failed(&complaint, r, "cannot read %s: %s", FIREWALL_PORTS, strerror(-r));
@@ -369,6 +388,8 @@ static int up(struct session *s, const struct config *c, uint64_t owner, int *re
 	elsewhere = s->state.place.table[0] && !place_eq(&s->state.place, &state.place);
 	if (!r)
 		r = programs_find(&steps, &s->complaint);
+	if (!r && s->state.place.table[0])
+		r = rules_try(&steps, &s->complaint);
 	if (!r)
 		r = state_make(s, &steps, &state);
 	if (!r && elsewhere) /* what was before we ever came stays known */
@@ -404,6 +425,7 @@ int firewall_up(const struct config *c, uint64_t owner, int *ret_held_fd, char *
 
 	if (!r)
 		r = refuse_if_held(&s);
+	s.host.v6 = s.host.v6 && firewall_plan_has_v6(c);
 	s.host.queue = !r && firewall_plan_holds(c) && nft_can_queue();
 	if (!r)
 		r = up(&s, c, owner, ret_held_fd);
@@ -418,6 +440,7 @@ int firewall_down(const struct config *c, char *error, size_t cap)
 	int r = session_open(&s, error, cap);
 
 	if (!r) {
+		s.host.v6 = s.host.v6 && firewall_plan_has_v6(c);
 		firewall_place_of(c, &s.host, &place);
 		r = s.state.place.table[0] ? undo(&s, &s.state.place, &s.state)
 					   : undo(&s, &place, NULL);

@@ -161,6 +161,15 @@ bool firewall_plan_holds(const struct config *c)
 	return false;
 }
 
+bool firewall_plan_has_v6(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_listeners; i++)
+		for (size_t k = 0; k < c->listeners[i].n_addresses; k++)
+			if (c->listeners[i].addresses[k].family == 6)
+				return true;
+	return false;
+}
+
 void firewall_place_of(const struct config *c, const struct firewall_host *host,
 		       struct firewall_place *ret)
 {

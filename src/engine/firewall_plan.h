@@ -85,6 +85,9 @@ void firewall_place_of(const struct config *c, const struct firewall_host *host,
 /* Are there SYNs to be held? */
 bool firewall_plan_holds(const struct config *c);
 
+/* Does anybody listen for IPv6? */
+bool firewall_plan_has_v6(const struct config *c);
+
 /* As a shell script that does the same. */
 void firewall_steps_print(const struct firewall_steps *steps, FILE *to);
 void firewall_steps_done(struct firewall_steps *steps);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,11 +28,26 @@ bool host_may_admin_net(void)
 	return !syscall(SYS_capget, &head, data) && data[0].effective & 1U << CAP_NET_ADMIN;
 }
 
-bool host_has_v6(void)
+static bool has_v6(const char *interface)
 {
 	_cleanup_free_ char *off = NULL;
+	char path[128];
 
-	return !host_value_read("net/ipv6/conf/all/disable_ipv6", &off) && !strcmp(off, "0");
+	snprintf(path, sizeof(path), "net/ipv6/conf/%s/disable_ipv6", interface);
+	return !host_value_read(path, &off) && !strcmp(off, "0");
+}
+
+/* Where "all" is off, NetworkManager and others switch single interfaces on again. */
+bool host_has_v6(void)
+{
+	struct if_nameindex *list = if_nameindex();
+	bool has = has_v6("all");
+
+	for (const struct if_nameindex *i = list; i && i->if_index && !has; i++)
+		has = has_v6(i->if_name);
+	if (list)
+		if_freenameindex(list);
+	return has;
 }
 
 const char *host_cgroup_prefix(void)

@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from lab.ground import REDIRECT, STATE, Host, config, snapshot
+from lab.ground import LISTENERS, REDIRECT, STATE, Host, config, snapshot
 from lab.limpid import binary
 from lab.netns import Namespace
 
@@ -125,7 +125,7 @@ def test_up_with_other_numbers_leaves_nothing_of_the_first(host):
 
 @pytest.mark.parametrize("twice", [False, True], ids=["first", "again"])
 def test_failing_half_way_leaves_nothing(host, fake, twice):
-    """Whichever command fails: its words are told, and everything is as before."""
+    """Whichever command fails: its words are told, and everything is as before limpid came."""
     text = config(EVERYTHING)
     for call in range(1, 100):
         if twice:
@@ -136,6 +136,9 @@ def test_failing_half_way_leaves_nothing(host, fake, twice):
         except AssertionError:
             break
         assert re.search(r"'(nft|ip) .*' failed: no, says (nft|ip)", said), said
+        if twice and call == 1:  # nft was asked what it would say
+            assert "table inet limpid" in snapshot(host.ns)["nft"]
+            continue
         assert host.clean(), f"call {call}"
     assert call > 5, "no command was made to fail"
 
@@ -154,8 +157,46 @@ def test_table_that_nft_has_no_name_for(host):
     assert host.clean()
     host.firewall("up", config())
     host.firewall("up", config("  table: list\n"), status=1)
-    assert host.clean()
     host.firewall("down", config("  table: list\n"))
+    assert host.clean()
+
+
+@pytest.mark.parametrize("mistake", ["cgroup: no/such.group", "cgroup: no/such.group } ]\n  mark: 7"
+                                     "\n  exempt: [ { port: 1"], ids=["here", "elsewhere"])
+def test_mistake_leaves_the_rules_that_are_there(host, mistake):
+    """As with nft itself: nothing passes unseen because somebody mistyped."""
+    host.firewall("up", config())
+    before = snapshot(host.ns)
+    text = config("  intercept: [ { listener: routed, " + mistake + " } ]\n")
+    host.firewall("up", text, status=1)
+    assert snapshot(host.ns) == before
+
+
+def test_whoever_started_limpid_ignores_sigchld(host):
+    """What an ignored signal takes is the status of the programs that are run."""
+    ignored = ["env", "--ignore-signal=CHLD"]
+    host.firewall("up", config(), prefix=ignored)
+    assert "table inet limpid" in snapshot(host.ns)["nft"]
+    host.firewall("down", config(), prefix=ignored)
+    assert host.clean()
+
+
+def test_values_that_are_as_they_should_be_need_not_be_written(host):
+    """In a container, /proc/sys cannot be written to."""
+    read_only = ["unshare", "--mount", "sh", "-ec", "mount --bind /proc/sys /proc/sys && "
+                 "mount -o remount,bind,ro /proc/sys && exec \"$@\"", "sh"]
+    said = host.firewall("up", config(), prefix=read_only, status=1)
+    assert "cannot write '0' to /proc/sys/net/ipv4/tcp_early_demux: Read-only" in said
+    assert host.clean()
+    host.ns.sysctl(net__ipv4__tcp_early_demux=0,
+                   net__ipv4__ip_local_reserved_ports="1000,2000-2010,50080")
+    prepared = snapshot(host.ns)
+    host.firewall("up", config(), prefix=read_only)
+    assert "table inet limpid" in snapshot(host.ns)["nft"]
+    host.firewall("down", config(), prefix=read_only)
+    assert snapshot(host.ns) == prepared
+    host.ns.sysctl(net__ipv4__tcp_early_demux=host.before["tcp_early_demux"],
+                   net__ipv4__ip_local_reserved_ports=host.before["ip_local_reserved_ports"])
 
 
 @pytest.mark.parametrize("name, package", [("nft", "nftables"), ("ip", "iproute2")])
@@ -289,6 +330,26 @@ def test_host_without_ipv6(host, empty, how):
     assert "tproxy ip to" in now["nft"] and now["rules-6"] == before["rules-6"]
     host.firewall("down", config(EVERYTHING), prefix)
     assert snapshot(empty) == before
+    host.ns = host.lab.proxy
+
+
+def test_ipv6_of_one_interface(host, empty):
+    """Off in general and on again for one, as NetworkManager does it: not let pass unseen."""
+    empty.ip("link add e0 type veth peer name e1")
+    empty.sysctl(net__ipv6__conf__all__disable_ipv6=1)
+    empty.sysctl(net__ipv6__conf__e0__disable_ipv6=0)
+    host.ns, before = empty, snapshot(empty)
+    said = host.firewall("up", config(), status=1)
+    assert "ip -6 route" in said and "IPv6 is disabled" in said  # of lo
+    assert snapshot(empty) == before
+    v4_only = config(listeners=LISTENERS.replace(', "[::1]:50080"', ""))
+    host.firewall("up", v4_only)
+    host.firewall("down", v4_only)
+    assert snapshot(empty) == before
+    empty.sysctl(net__ipv6__conf__lo__disable_ipv6=0)
+    host.firewall("up", config())
+    assert "tproxy ip6 to [::1]:50080" in snapshot(empty)["nft"]
+    host.firewall("down", config())
     host.ns = host.lab.proxy
 
 
