@@ -80,6 +80,9 @@ int source_connect(struct flow *f, const struct addr *target, const struct plan 
 	enum source_got want = SOURCE_GOT_OWN;
 	int fd = -EADDRNOTAVAIL;
 
+	/* the kernel takes 0.0.0.0 and :: for this host, which rules about it do not know */
+	if (addr_is_unspecified(target))
+		return -EHOSTUNREACH;
 	switch (plan->source) {
 	case SOURCE_KEEP:
 		want = SOURCE_GOT_EXACT;

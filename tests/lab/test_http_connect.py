@@ -167,7 +167,9 @@ def test_the_name_asked_for_is_the_name_for_policy(lab, serve, named):
 
 @pytest.mark.parametrize("host, status, why", [
     (SERVER[4], 502, "server-refused"), (UNREACHABLE[4], 502, "server-unreachable"),
-    (BLACKHOLE[4], 504, "connect-timeout"), ("no.test", 502, "name-unknown")])
+    (BLACKHOLE[4], 504, "connect-timeout"), ("no.test", 502, "name-unknown"),
+    ("0.0.0.0", 502, "server-unreachable"), ("[::]", 502, "server-unreachable"),
+    ("[::ffff:0.0.0.0]", 502, "server-unreachable")])
 def test_no_server(lab, serve, named, host, status, why):
     limpid = serve(config(more=named))
     client = Client(lab)
