@@ -16,6 +16,7 @@
 
 enum step {
 	STEP_SIZE,
+	STEP_SPACE,
 	STEP_EXTENSION,
 	STEP_SIZE_LF,
 	STEP_DATA,
@@ -108,6 +109,18 @@ static enum codec_result step_to(struct http1_body *b, enum step step)
 	return CODEC_MORE;
 }
 
+/* Behind the size; the space was once used as padding. */
+static enum codec_result step_space(struct http1_body *b, uint8_t c)
+{
+	if (c == '\r')
+		return step_to(b, STEP_SIZE_LF);
+	if (c == ';')
+		return step_to(b, STEP_EXTENSION);
+	if ((c != ' ' && c != '\t') || ++b->line_bytes >= CHUNK_LINE_MAX_BYTES)
+		return CODEC_BAD;
+	return step_to(b, STEP_SPACE);
+}
+
 static enum codec_result step_size(struct http1_body *b, uint8_t c)
 {
 	int digit = hex(c);
@@ -118,9 +131,7 @@ static enum codec_result step_size(struct http1_body *b, uint8_t c)
 	}
 	if (!b->digits)
 		return CODEC_BAD;
-	if (c == '\r')
-		return step_to(b, STEP_SIZE_LF);
-	return c == ';' || c == ' ' || c == '\t' ? step_to(b, STEP_EXTENSION) : CODEC_BAD;
+	return step_space(b, c);
 }
 
 static bool is_text(uint8_t c)
@@ -134,6 +145,8 @@ static enum codec_result step_byte(struct http1_body *b, uint8_t c)
 	switch ((enum step)b->step) {
 	case STEP_SIZE:
 		return step_size(b, c);
+	case STEP_SPACE:
+		return step_space(b, c);
 	case STEP_EXTENSION:
 		if (c == '\r')
 			return step_to(b, STEP_SIZE_LF);

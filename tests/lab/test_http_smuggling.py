@@ -71,6 +71,7 @@ def test_unknown_transfer_coding(client):
 
 
 @pytest.mark.parametrize("body", ["g\r\n", "\r\n", "5\nhello\r\n", "5\r\nhelloX", "-1\r\n",
+                                  "5 0\r\nhello\r\n", "5 x;y\r\nhello\r\n",
                                   "fffffffffffffffff\r\n", "5;\x00\r\nhello\r\n", "0\r\nX\x00\r\n"])
 def test_bad_chunks(client, body):
     client.send(request("POST", fields="Transfer-Encoding: chunked\r\n", body=body))
