@@ -348,7 +348,6 @@ void flow_serve_end(struct flow *f, struct span rest)
 		.network = f->facts.network,
 		.listener = f->facts.listener,
 		.client = f->facts.client,
-		.user = TAKE_PTR(f->facts.user),
 		.proxy = TAKE_PTR(f->facts.proxy),
 	};
 	int r = look_keep(f, rest);

@@ -181,6 +181,27 @@ bool hub_send_up(struct hub *h, struct span s)
 	return lives;
 }
 
+/* What is known of the request before this one is not said of this one. */
+static void forget_last(struct hub *h)
+{
+	struct flow *f = h->flow;
+	struct facts *facts = &f->facts;
+
+	if (!h->known) {
+		free(facts->user);
+		facts->user = NULL;
+		h->login.len = 0;
+	}
+	if (!h->asked) {
+		free(facts->target_name);
+		free(facts->host);
+		facts->target_name = facts->host = NULL;
+		facts->target = (struct addr){ 0 };
+		facts->mismatch = false;
+		f->decision = (struct decision){ 0 };
+	}
+}
+
 static void record(struct hub *h, enum why why)
 {
 	struct flow *f = h->flow;
@@ -199,6 +220,8 @@ static void record(struct hub *h, enum why why)
 		.why = why,
 	};
 
+	if (h->said.len)
+		forget_last(h);
 	if (o->exchange && h->said.len)
 		o->exchange(f->worker, f, &x);
 	h->said.len = 0;
@@ -230,7 +253,8 @@ void hub_exchange_over(struct hub *h, enum why why)
 		h->keep = false;
 	buf_done(&h->up);
 	buf_done(&h->reply);
-	buf_done(&h->trailers);
+	buf_done(&h->up_trailers);
+	buf_done(&h->down_trailers);
 	h->head_ms = 0;
 	h->answered = false;
 	h->step = h->keep && !h->client_end ? HUB_HEAD : HUB_LAST;
@@ -363,7 +387,8 @@ static void forward_forget(struct flow *f)
 	buf_done(&h->down);
 	buf_done(&h->again);
 	buf_done(&h->reply);
-	buf_done(&h->trailers);
+	buf_done(&h->up_trailers);
+	buf_done(&h->down_trailers);
 	buf_done(&h->said);
 	if (h->login.data)
 		explicit_bzero(h->login.data, h->login.cap);

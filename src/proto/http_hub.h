@@ -44,7 +44,7 @@ enum hub_step {
  * @up_pipe, @down_pipe: content that goes by splice, and is not taken yet: see http_bulk.c
  * @again:	the head of a request that may be sent again, on a new connection
  * @reply:	the beginning of the answer's head
- * @trailers:	of the direction that has come to them: of the answer, once it has begun
+ * @up_trailers, @down_trailers: what has come of them
  * @alone:	somebody may want to see the exchange: its server's connection is for nothing else
  * @down_ended:	and has been shown the answer's end
  * @login:	the Proxy-Authorization that was found right, until @login_ms
@@ -63,6 +63,9 @@ enum hub_step {
  * @owns:	the client logs in to the server by connection, not by request
  * @retry:	@again may be used
  * @client_end:	the client says nothing more
+ * @known:	who asks has been found out
+ * @asked:	policy has been asked about the request
+ * @up_options, @down_options: Connection names fields that end here, maybe trailers, too
  */
 struct hub {
 	struct flow *flow;
@@ -70,7 +73,7 @@ struct hub {
 	struct origin *origin;
 	struct http1_scan scan;
 	size_t scanned;
-	struct buf in, up, down, again, reply, trailers, login, said;
+	struct buf in, up, down, again, reply, up_trailers, down_trailers, login, said;
 	uint64_t login_ms, start_us, head_ms;
 	struct http1_body up_body, down_body;
 	struct pipe *up_pipe, *down_pipe;
@@ -82,7 +85,8 @@ struct hub {
 	uint8_t minor;
 	enum why why;
 	bool hungry, up_over, begun, up_chunked, down_chunked, keep, origin_keep, no_content;
-	bool upgrade, retry, client_end, expects, answered, alone, down_ended, owns;
+	bool upgrade, retry, client_end, expects, answered, alone, down_ended, owns, known, asked;
+	bool up_options, down_options;
 };
 
 /* A message being written in the second half of the thread's buffer. */

@@ -70,6 +70,7 @@ static void note(struct hub *h, const struct http1_request *q)
 	h->up_bytes = h->down_bytes = 0;
 	h->minor = q->minor;
 	h->no_content = span_eq_str(q->method, "HEAD");
+	h->known = h->asked = false;
 	h->begun = h->upgrade = h->retry = h->up_over = h->origin_keep = h->expects = false;
 	h->down_chunked = false;
 	h->scanned = 0;
@@ -140,6 +141,7 @@ static bool request_check(struct hub *h, struct request *q)
 	if (r < 0)
 		return refuse(h, 400, "How long the request is can be read in two ways");
 	h->up_chunked = h->up_body.framing == HTTP1_CHUNKED;
+	h->up_options = q->fields.options;
 	h->up_over = http1_body_is_empty(&h->up_body);
 	h->keep = head->minor && !q->fields.close &&
 		  !http1_word_is(q->fields.first[HTTP1_PROXY_CONNECTION], "close");
@@ -300,12 +302,13 @@ static bool put_content(struct hub *h, struct http_out *o, uint8_t *bytes, size_
 		return false;
 	h->up_bytes += content;
 	http_put_content(o, span_of(bytes, content), h->up_chunked);
-	if (trailers.len && buf_append(&h->trailers, trailers, HTTP1_TRAILERS_MAX_BYTES) < 0)
+	if (trailers.len && !h->up_options &&
+	    buf_append(&h->up_trailers, trailers, HTTP1_TRAILERS_MAX_BYTES) < 0)
 		return false;
 	if (r == CODEC_DONE) {
 		if (h->up_chunked)
-			http_put_end(o, buf_span(&h->trailers));
-		buf_done(&h->trailers);
+			http_put_end(o, buf_span(&h->up_trailers));
+		buf_done(&h->up_trailers);
 		h->up_over = true;
 	}
 	return true;
@@ -326,6 +329,7 @@ static size_t request_begin(struct hub *h, struct request *q, uint8_t *bytes, si
 		hub_fail(h, WHY_INTERNAL, NULL);
 		return 0;
 	}
+	h->asked = true;
 	policy_decide(f->snapshot->policy, &f->facts, &d);
 	f->decision = d;
 	if (d.final && d.verdict != VERDICT_ACCEPT) {
@@ -391,6 +395,7 @@ static size_t request_take(struct hub *h, struct request *q, uint8_t *bytes, siz
 		hub_answer(h, &unknown);
 		return head_bytes;
 	case LOGIN_YES:
+		h->known = true;
 		break;
 	}
 	if (q->counted && !q->max_forwards)

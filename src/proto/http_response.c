@@ -132,6 +132,7 @@ static bool head_take(struct hub *h, const struct http1_response *r, struct http
 		return true;
 	h->status = r->status;
 	h->origin_keep = goes_on(h, r, s);
+	h->down_options = s->options;
 	h->down_chunked = h->minor && (h->down_body.framing == HTTP1_CHUNKED ||
 				       h->down_body.framing == HTTP1_TO_THE_END);
 	/* What is left of the request nobody wants, or it may not come at all. */
@@ -186,7 +187,8 @@ static bool content_read(struct hub *h, struct http_out *o, uint8_t *bytes, size
 	struct span direct = span_of(bytes, content);
 
 	if (r == CODEC_BAD ||
-	    (trailers.len && buf_append(&h->trailers, trailers, HTTP1_TRAILERS_MAX_BYTES) < 0)) {
+	    (trailers.len && !h->down_options &&
+	     buf_append(&h->down_trailers, trailers, HTTP1_TRAILERS_MAX_BYTES) < 0)) {
 		bad_answer(h);
 		return false;
 	}
@@ -200,14 +202,14 @@ static bool content_read(struct hub *h, struct http_out *o, uint8_t *bytes, size
 		http_put(o, span_of(line, http1_chunk_line(content, line)));
 	}
 	if (r == CODEC_DONE && h->down_chunked && !direct.len)
-		http_put_end(o, buf_span(&h->trailers));
+		http_put_end(o, buf_span(&h->down_trailers));
 	if (!hub_send_down(h, span_of(o->data, o->len)) || !hub_send_down(h, direct))
 		return false;
 	if (direct.len && h->down_chunked) {
 		o->len = 0;
 		http_put_str(o, "\r\n");
 		if (r == CODEC_DONE)
-			http_put_end(o, buf_span(&h->trailers));
+			http_put_end(o, buf_span(&h->down_trailers));
 		if (!hub_send_down(h, span_of(o->data, o->len)))
 			return false;
 	}

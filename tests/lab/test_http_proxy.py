@@ -526,6 +526,24 @@ def test_user(lab, serve, with_users, origin):
     assert made["limpid"]["user"] == "ann"
 
 
+@pytest.mark.parametrize("refused, status", [
+    (request(path="/2"), 407), (request(path="/2", fields=basic("ann", "guess")), 407),
+    (request(path="/2", fields="Transfer-Encoding: x, chunked\r\n"), 501),
+    (request("CONNECT").replace(f"http://{ORIGIN}/", ORIGIN), 407)],
+                         ids=["no login", "wrong login", "no service", "tunnel"])
+def test_record_of_who_is_not_known(lab, serve, with_users, origin, refused, status):
+    """It names nobody, and no rule: those of the request before are not its own."""
+    limpid = serve(with_users)
+    client = Client(lab)
+    exchange(client, origin, request(fields=ANN))
+    assert client.ask(refused).status == status
+    record = client.record(limpid)
+    if not refused.startswith("CONNECT"):
+        record = limpid.records.wait(lambda r: r.get("http", {}).get("status") == status)
+        assert record["http"]["url"].endswith("/2")
+    assert not {"user", "rule", "action"} & record["limpid"].keys() and "dest_ip" not in record
+
+
 def test_pipelined_logins(lab, serve, with_users, origin):
     serve(with_users)
     client = Client(lab)

@@ -312,6 +312,37 @@ def test_trailers_that_are_none(client, origin):
     assert got.trailers == b""
 
 
+CHUNKED = "Transfer-Encoding: chunked\r\n"
+
+
+def test_trailers_named_by_connection(client, origin):
+    """RFC 9110 section 7.6.1: fields that Connection names end here, be they trailers."""
+    head, content = CHUNKED + "Connection: X-Hop\r\n", "1\r\na\r\n0\r\nX-Hop: 1\r\n\r\n"
+    got, answer, connection = exchange(
+        client, origin, request("POST", fields=head, body=content),
+        f"HTTP/1.1 200 OK\r\n{head}\r\n{content}".encode())
+    assert got.body == answer.body == b"a" and got.trailers == answer.trailers == b""
+    content = content.replace("X-Hop", "X-Sum")
+    got, answer, _ = exchange(client, origin, request("POST", fields=CHUNKED, body=content),
+                              f"HTTP/1.1 200 OK\r\n{CHUNKED}\r\n{content}".encode(), connection)
+    assert got.trailers == answer.trailers == b"X-Sum: 1\r\n"
+
+
+def test_trailers_of_both_directions_at_once(client, origin):
+    """The answer is whole while the request's trailers are not."""
+    client.send(request("POST", fields=CHUNKED, body="1\r\na\r\n0\r\nX-Up: 1\r\n"))
+    connection = origin.accept()
+    connection.head()
+    connection.sock.sendall(f"HTTP/1.1 200 OK\r\n{CHUNKED}\r\n0\r\nX-Down: 1\r\n\r\n".encode())
+    assert client.message().trailers == b"X-Down: 1\r\n"
+    client.send("\r\n")
+    while not connection.rest.endswith(b"\r\n\r\n"):
+        connection.rest += sock.read_exactly(connection.sock, 1)
+    assert connection.rest == b"1\r\na\r\n0\r\nX-Up: 1\r\n\r\n"
+    connection.rest = b""
+    exchange(client, origin, connection=connection)
+
+
 @pytest.mark.parametrize("said, want", [
     ("Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMA\r\n", ()),
     ("Upgrade: websocket\r\n", ()), ("Upgrade: websocket, x\r\nConnection: Upgrade\r\n", ()),
