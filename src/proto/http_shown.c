@@ -32,8 +32,9 @@ static bool went(struct hub *h, int r)
 
 bool hub_show_up(struct hub *h, struct span s, struct buf *out)
 {
-	/* what follows a request to go on with another protocol is still to be shown */
-	return went(h, lane_show(&h->flow->up, s, h->up_over && !h->upgrade, out));
+	/* the end comes with the last bytes; what follows a request to go on with another
+	 * protocol is still to be shown */
+	return went(h, lane_show(&h->flow->up, s, s.len && h->up_over && !h->upgrade, out));
 }
 
 bool hub_show_down(struct hub *h, struct span s, bool end, struct buf *out)
@@ -62,10 +63,12 @@ bool hub_shown_begin(struct hub *h)
 void hub_shown_end(struct hub *h)
 {
 	struct flow *f = h->flow;
-	struct buf late = { 0 };
+	struct buf late = { 0 }; /* too late for more */
 
+	if (hub_is_shown(&f->up) && h->upgrade && h->why == WHY_FINISHED) /* it does not go on */
+		(void)lane_show(&f->up, span_of(NULL, 0), true, &late);
 	if (hub_is_shown(&f->down) && !h->down_ended && h->why == WHY_FINISHED)
-		(void)lane_show(&f->down, span_of(NULL, 0), true, &late); /* too late for more */
+		(void)lane_show(&f->down, span_of(NULL, 0), true, &late);
 	buf_done(&late);
 	lane_drop_filters(&f->up);
 	lane_drop_filters(&f->down);

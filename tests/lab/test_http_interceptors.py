@@ -154,6 +154,24 @@ def test_leaves(watched):
     watched.program.line(f"close /leave {len(got.raw_head)} 0")
 
 
+@pytest.mark.parametrize("more", ["", "Connection: Upgrade\r\nUpgrade: websocket\r\n"],
+                         ids=["plain", "upgrade refused"])
+def test_each_end_is_said_once(watched, more):
+    """To who stays when another leaves, too; and to a request that would have gone on."""
+    client, answer = watched.client(), b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst"
+    client.send(get("/ends", more=more))
+    server = Reader(watched.lab.accept(watched.listener))
+    length = len(server.head().raw_head)
+    server.sock.sendall(answer)
+    assert client.head().status == 200
+    server.sock.sendall(b"lasts")
+    assert client.rest + sock.read_exactly(client.sock, 10 - len(client.rest)) == b"firstlasts"
+    server.sock.close()
+    watched.program.line(f"close /ends {length} {len(answer) + 5}")
+    assert sorted(line for line in watched.program.lines() if line.startswith("end")) == [
+        "end /ends down", "end /ends up"]
+
+
 def test_websocket(watched):
     """What follows 101 is shown, too, as the same flow."""
     client = watched.client()

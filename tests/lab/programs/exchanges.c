@@ -95,6 +95,16 @@ static enum limpid_verdict data(struct limpid_flow *flow, void *state,
 				      : down(s, bytes, len, end, out);
 }
 
+/* One that stands beside it, and leaves when an answer comes. */
+static enum limpid_verdict glance(struct limpid_flow *flow, void *state,
+				  enum limpid_direction direction, const uint8_t *bytes,
+				  size_t len, bool end, struct limpid_output *out)
+{
+	if (direction == LIMPID_DOWN)
+		limpid_leave(flow);
+	return LIMPID_PASS;
+}
+
 static void *wait_for_term(void *limpid)
 {
 	sigset_t term;
@@ -114,6 +124,9 @@ int main(int argc, char **argv)
 						    .open = begin,
 						    .data = data,
 						    .close = finish };
+	const struct limpid_interceptor visitor = { .size = sizeof(visitor),
+						    .name = "visitor",
+						    .data = glance };
 	struct limpid *limpid;
 	pthread_t waiter;
 	sigset_t term;
@@ -125,6 +138,7 @@ int main(int argc, char **argv)
 	if (argc != 2 || limpid_new(NULL, &limpid) < 0)
 		return 2;
 	if (limpid_configure_file(limpid, argv[1]) < 0 ||
+	    limpid_add_interceptor(limpid, &visitor, NULL) < 0 ||
 	    limpid_add_interceptor(limpid, &watcher, NULL) < 0 ||
 	    pthread_create(&waiter, NULL, wait_for_term, limpid) || limpid_run(limpid) < 0) {
 		fprintf(stderr, "exchanges: %s\n", limpid_error(limpid));
