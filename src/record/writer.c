@@ -152,6 +152,16 @@ static void mend_torn(struct record_writer *w, unsigned int sink)
 		w->torn[sink] = false;
 }
 
+/* What to write at once of @len bytes: whole lines, so that others may write in between. */
+static size_t piece_of(const uint8_t *out, size_t len)
+{
+	const uint8_t *end = len > PIPE_BUF ? memrchr(out, '\n', PIPE_BUF) : NULL;
+
+	if (end)
+		return (size_t)(end - out) + 1;
+	return len < PIPE_BUF ? len : PIPE_BUF;
+}
+
 static void out_flush(struct record_writer *w, unsigned int sink)
 {
 	const uint8_t *out = w->out[sink];
@@ -160,8 +170,7 @@ static void out_flush(struct record_writer *w, unsigned int sink)
 	if (len)
 		mend_torn(w, sink);
 	while (at < len && can_write(w, sink)) {
-		size_t some = len - at < PIPE_BUF ? len - at : PIPE_BUF;
-		ssize_t n = write(w->fds[sink], out + at, some);
+		ssize_t n = write(w->fds[sink], out + at, piece_of(out + at, len - at));
 
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;

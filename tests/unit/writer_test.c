@@ -256,6 +256,42 @@ static void test_file_is_appended_to(void **state)
 	place_done(&p);
 }
 
+static void *close_writer(void *writer)
+{
+	record_writer_free(writer);
+	return NULL;
+}
+
+/* Several may append to one file or pipe: what others write comes between lines, not into them.
+ * A pipe of one page shows where each write ended. */
+static void test_writes_whole_lines(void **state)
+{
+	char line[LINE_MAX_BYTES + 2], got[1 << 16];
+	struct record_writer *w;
+	pthread_t closer;
+	struct place p;
+	ssize_t n;
+	int fd;
+
+	(void)state;
+	place_init(&p);
+	assert_int_equal(mkfifo(p.file, 0600), 0);
+	fd = open(p.file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(fcntl(fd, F_SETPIPE_SZ, 4096) == 4096 && fcntl(fd, F_SETFL, 0) == 0);
+	assert_int_equal(record_writer_new(p.file, 1, 1 << 20, 0, &w), 0);
+	for (unsigned int k = 0; k < 100; k++)
+		assert_true(record_put(record_writer_queue(w, 0), RECORD_JSON,
+				       make_line(line, 0, k, 700 + k)));
+	assert_int_equal(record_writer_start(w), 0);
+	assert_int_equal(pthread_create(&closer, NULL, close_writer, w), 0);
+	while ((n = read(fd, got, sizeof(got))) > 0)
+		assert_int_equal(got[n - 1], '\n');
+	pthread_join(closer, NULL);
+	close(fd);
+	free(place_said(&p));
+	place_done(&p);
+}
+
 /* As /var/log/limpid, which a first start by hand does not find; but no more than that one. */
 static void test_folder_is_made(void **state)
 {
@@ -456,6 +492,7 @@ int main(void)
 		cmocka_unit_test(test_producers_with_losses),
 		cmocka_unit_test(test_text_goes_to_stderr),
 		cmocka_unit_test(test_file_is_appended_to),
+		cmocka_unit_test(test_writes_whole_lines),
 		cmocka_unit_test(test_folder_is_made),
 		cmocka_unit_test(test_disk_is_full),
 		cmocka_unit_test(test_line_too_long),
