@@ -216,24 +216,33 @@ static bool is_refused(const struct datagram_entry *e)
 	return e->report.verdict == VERDICT_REJECT || e->report.why == WHY_PROXY_REFUSED;
 }
 
+static void entry_evict(struct datagram_port *p, struct datagram_entry *e)
+{
+	entry_end(p, e, e->report.why == WHY_IDLE ? WHY_EVICTED : e->report.why);
+}
+
 /* At a limit, the session unused for longest makes room, unless it may still be in use. */
 static void make_room(struct datagram_port *p, const struct addr *client)
 {
 	struct datagram_session *s = datagram_session_victim(
 		&p->table, client, loop_now_ms(p->loop), &p->config.idle);
-	struct list *l, *tmp;
 
 	if (!s)
 		return;
 	p->stats.evicted++;
-	list_for_each(l, tmp, &s->entries) {
-		struct datagram_entry *e = list_entry(l, struct datagram_entry, link);
-		bool last = s->n_entries == 1;
+	for (uint32_t n = s->n_entries; n; n--)
+		entry_evict(p, list_entry(s->entries[list_empty(&s->entries[0])].next,
+					  struct datagram_entry, link));
+}
 
-		entry_end(p, e, e->report.why == WHY_IDLE ? WHY_EVICTED : e->report.why);
-		if (last)
-			return;
-	}
+/* The same for a client of many servers. */
+static void make_room_in(struct datagram_port *p, struct datagram_session *s)
+{
+	struct datagram_entry *e =
+		datagram_entry_victim(&p->table, s, loop_now_ms(p->loop), &p->config.idle);
+
+	if (e)
+		entry_evict(p, e);
 }
 
 static int session_get(struct datagram_port *p, const struct udp_packet *packet,
@@ -268,6 +277,7 @@ static struct datagram_entry *entry_get(struct datagram_port *p, const struct ud
 		e = datagram_entry_find(&p->table, s, &packet->to);
 		if (e)
 			return e;
+		make_room_in(p, s);
 		r = datagram_entry_new(&p->table, s, &packet->to, &e);
 		if (r < 0)
 			session_drop_if_empty(p, s);
@@ -316,8 +326,7 @@ static struct datagram_entry *route_packet(struct datagram_port *p, const struct
 		datagram_entry_expect(p, e, WHY_LOOP);
 		return NULL;
 	}
-	e->last_ms = loop_now_ms(p->loop);
-	datagram_session_used(&p->table, e->session, e->last_ms, false);
+	datagram_entry_used(&p->table, e, loop_now_ms(p->loop), false);
 	if (e->upstream)
 		return e;
 	e->report.up.datagrams += udp_packet_count(packet);

@@ -124,7 +124,7 @@ struct datagram_config {
 	struct datagram_limits {
 		uint32_t sessions;	      /* in total: 16384 */
 		uint32_t sessions_per_client; /* of one ip: 4096 */
-		uint32_t entries_per_session; /* 1024 */
+		uint32_t entries_per_session; /* 1024; those unused make room */
 	} limits;
 	struct datagram_times {
 		uint32_t dns_ms;	  /* port 53, a query unanswered: 10 s */

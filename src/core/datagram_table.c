@@ -150,7 +150,8 @@ int datagram_session_new(struct datagram_table *t, const struct addr *client,
 	}
 	list_add_tail(&t->by_use[false], &s->by_use);
 	list_add_tail(&c->by_use[false], &s->by_use_ip);
-	list_init(&s->entries);
+	for (int i = 0; i < 2; i++)
+		list_init(&s->entries[i]);
 	for (int i = 0; i < DATAGRAM_UPSTREAMS; i++) {
 		s->upstream[i].session = s;
 		s->upstream[i].fd = -1;
@@ -169,8 +170,8 @@ void datagram_session_free(struct datagram_table *t, struct datagram_session *s)
 	pool_put(&t->session_pool, s);
 }
 
-void datagram_session_used(struct datagram_table *t, struct datagram_session *s, uint64_t now_ms,
-			   bool answered)
+static void session_used(struct datagram_table *t, struct datagram_session *s, uint64_t now_ms,
+			 bool answered)
 {
 	if (s->used_ms == now_ms && s->answered == answered)
 		return;
@@ -180,6 +181,18 @@ void datagram_session_used(struct datagram_table *t, struct datagram_session *s,
 	list_add_tail(&t->by_use[answered], &s->by_use);
 	list_del(&s->by_use_ip);
 	list_add_tail(&s->client_ip->by_use[answered], &s->by_use_ip);
+}
+
+void datagram_entry_used(struct datagram_table *t, struct datagram_entry *e, uint64_t now_ms,
+			 bool answered)
+{
+	session_used(t, e->session, now_ms, answered);
+	if (e->last_ms == now_ms && e->answered == answered)
+		return;
+	e->last_ms = now_ms;
+	e->answered = answered;
+	list_del(&e->link);
+	list_add_tail(&e->session->entries[answered], &e->link);
 }
 
 /* Has @s been unused long enough to make room for others, and longer than @best? */
@@ -242,13 +255,34 @@ struct datagram_entry *datagram_entry_find_ip(const struct datagram_session *s,
 {
 	struct list *l, *tmp;
 
-	list_for_each(l, tmp, &s->entries) {
-		struct datagram_entry *e = list_entry(l, struct datagram_entry, link);
+	for (int i = 0; i < 2; i++)
+		list_for_each(l, tmp, &s->entries[i]) {
+			struct datagram_entry *e = list_entry(l, struct datagram_entry, link);
 
-		if (e->upstream && addr_ip_eq(&e->report.target, target))
-			return e;
-	}
+			if (e->upstream && addr_ip_eq(&e->report.target, target))
+				return e;
+		}
 	return NULL;
+}
+
+struct datagram_entry *datagram_entry_victim(const struct datagram_table *t,
+					     const struct datagram_session *s, uint64_t now_ms,
+					     const struct datagram_times *idle)
+{
+	struct datagram_entry *best = NULL;
+
+	if (s->n_entries < t->limits.entries_per_session || s->n_entries < 2)
+		return NULL; /* a session lives while it has one */
+	for (int i = 0; i < 2; i++) {
+		uint32_t least_ms = i ? idle->evict_answered_ms : idle->evict_ms;
+		struct datagram_entry *e =
+			list_entry(s->entries[i].next, struct datagram_entry, link);
+
+		if (!list_empty(&s->entries[i]) && now_ms - e->last_ms >= least_ms &&
+		    (!best || e->last_ms < best->last_ms))
+			best = e;
+	}
+	return best;
 }
 
 int datagram_entry_new(struct datagram_table *t, struct datagram_session *s,
@@ -269,7 +303,7 @@ int datagram_entry_new(struct datagram_table *t, struct datagram_session *s,
 	e->session = s;
 	e->report.client = s->client;
 	e->report.target = *target;
-	list_add_tail(&s->entries, &e->link);
+	list_add_tail(&s->entries[false], &e->link);
 	s->n_entries++;
 	*ret = e;
 	return 0;

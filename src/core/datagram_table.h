@@ -39,6 +39,7 @@ struct datagram_upstream {
  * @client_ip:	counts for the limit of one ip
  * @outer_from, @outer_to: of its datagrams, where they only speak for @client; .family 0: they are
  *		its own
+ * @entries:	by @answered of theirs, the longest unused first
  * @upstream:	by enum source, and one for servers of the other family; almost always only one is
  *		made
  */
@@ -51,7 +52,7 @@ struct datagram_session {
 	struct datagram_client *client_ip;
 	struct addr client;
 	struct addr outer_from, outer_to;
-	struct list entries;
+	struct list entries[2];
 	uint32_t n_entries;
 	struct datagram_upstream upstream[DATAGRAM_UPSTREAMS];
 };
@@ -60,6 +61,7 @@ struct datagram_session {
  * struct datagram_entry - what one client has with one destination
  * @report:	what is told at its end; @report.why is what the end by idling would mean
  * @upstream:	NULL: denied or rejected
+ * @answered:	its last datagram was the server's
  * @by_loopback: its first datagram came in by lo
  * @between, @no_between: a socket for trains of replies; it could not be had
  * @tells:	each datagram to the server has a header of the PROXY protocol in front
@@ -67,12 +69,12 @@ struct datagram_session {
  */
 struct datagram_entry {
 	struct map_node node;
-	struct list link; /* in session->entries */
+	struct list link; /* in session->entries[@answered] */
 	struct timer timer;
 	struct datagram_session *session;
 	struct datagram_upstream *upstream;
 	struct datagram_between *between;
-	bool no_between, by_loopback, tells;
+	bool no_between, by_loopback, tells, answered;
 	struct datagram_report report;
 	uint64_t start_loop_ms, last_ms;
 };
@@ -106,9 +108,9 @@ int datagram_session_new(struct datagram_table *t, const struct addr *client,
 			 const struct udp_outer *outer, struct datagram_session **ret);
 void datagram_session_free(struct datagram_table *t, struct datagram_session *s);
 
-/* A datagram has passed, a server's or the client's. */
-void datagram_session_used(struct datagram_table *t, struct datagram_session *s, uint64_t now_ms,
-			   bool answered);
+/* A datagram of @e has passed, its server's or the client's. */
+void datagram_entry_used(struct datagram_table *t, struct datagram_entry *e, uint64_t now_ms,
+			 bool answered);
 
 /* Whose end would let @client have one more: of those that count and have been unused long
  * enough, the longest unused one.  NULL: no limit stands against it, or there is none. */
@@ -119,6 +121,11 @@ struct datagram_session *datagram_session_victim(const struct datagram_table *t,
 struct datagram_entry *datagram_entry_find(const struct datagram_table *t,
 					   const struct datagram_session *s,
 					   const struct addr *target);
+
+/* The same among the entries of @s, for one more destination. */
+struct datagram_entry *datagram_entry_victim(const struct datagram_table *t,
+					     const struct datagram_session *s, uint64_t now_ms,
+					     const struct datagram_times *idle);
 
 /* Any entry of the session with that ip, whatever its port, that datagrams pass. */
 struct datagram_entry *datagram_entry_find_ip(const struct datagram_session *s,

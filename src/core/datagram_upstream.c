@@ -204,8 +204,7 @@ static void replied(struct datagram_port *p, struct datagram_entry *e)
 	bool answered = e->report.target.port == DNS_PORT &&
 			e->report.down.datagrams >= e->report.up.datagrams;
 
-	e->last_ms = loop_now_ms(p->loop);
-	datagram_session_used(&p->table, e->session, e->last_ms, true);
+	datagram_entry_used(&p->table, e, loop_now_ms(p->loop), true);
 	datagram_entry_expect(p, e, answered ? WHY_FINISHED : WHY_IDLE);
 }
 

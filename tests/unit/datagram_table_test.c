@@ -198,6 +198,43 @@ static void eviction_of_answered(int f)
 	env_stop(&e);
 }
 
+/* The same among the servers of one client. */
+static void eviction_of_entries(int f)
+{
+	struct env e = { 0 };
+	struct datagram_config c = { .limits = { .entries_per_session = 2 },
+				     .idle = { .evict_ms = 60000, .evict_answered_ms = 30 } };
+	struct addr target[4], up, again;
+	int client, servers[4];
+
+	env_start(&e, &c);
+	client = client_of(f, 4000);
+	for (int i = 0; i < 4; i++) {
+		target[i] = addr_of(families[f].server, (uint16_t)(9000 + i));
+		servers[i] = server_at(families[f].server, target[i].port);
+	}
+	send_text(client, "in", &target[0]); /* and is never answered */
+	expect_text(&e, servers[0], "in", &up);
+	send_text(client, "in", &target[1]);
+	expect_text(&e, servers[1], "in", NULL);
+	send_text(servers[1], "answer", &up);
+	expect_text(&e, client, "answer", NULL);
+	turns_for_ms(&e, 60);
+	send_text(client, "in", &target[2]);
+	expect_text(&e, servers[2], "in", &again);
+	assert_true(addr_eq(&up, &again)); /* still at one address */
+	assert_int_equal(expect_report(&e, WHY_EVICTED)->target.port, 9001);
+	turns_for_ms(&e, 60);
+	connect_to(client, &target[3]); /* both that are left wait */
+	assert_int_equal(send(client, "out", 3, 0), 3);
+	expect_error(&e, client, ECONNREFUSED);
+	assert_int_equal(expect_report(&e, WHY_LIMIT)->target.port, 9003);
+	for (int i = 0; i < 4; i++)
+		close(servers[i]);
+	close(client);
+	env_stop(&e);
+}
+
 static void idle_times(int f)
 {
 	struct env e = { 0 };
@@ -384,6 +421,7 @@ BOTH(refused_by_policy)
 BOTH(limits)
 BOTH(eviction)
 BOTH(eviction_of_answered)
+BOTH(eviction_of_entries)
 BOTH(idle_times)
 BOTH(out_of_descriptors)
 BOTH(path_mtu)
@@ -396,6 +434,7 @@ int main(void)
 		UNIT_BOTH(refused_by_server), UNIT_BOTH(refused_by_policy),    UNIT_BOTH(limits),
 		UNIT_BOTH(eviction),
 		UNIT_BOTH(eviction_of_answered),
+		UNIT_BOTH(eviction_of_entries),
 		UNIT_BOTH(idle_times),	      UNIT_BOTH(out_of_descriptors),   UNIT_BOTH(path_mtu),
 		UNIT_BOTH(loop_refused),      UNIT_BOTH(ten_thousand_in_turn),
 	};
