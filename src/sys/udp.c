@@ -206,6 +206,8 @@ int udp_between(const struct addr *from, const struct addr *to, uint32_t mark)
 	r = set_transparent(fd, from->family);
 	if (!r)
 		r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (!r && from->family == 4) /* as udp_raw_reply() */
+		r = set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
 	if (!r && mark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
 	if (!r)

@@ -67,7 +67,15 @@ static int raw_socket(uint8_t family, int protocol, uint32_t mark)
 
 int udp_raw_reply(uint8_t family, uint32_t mark)
 {
-	return raw_socket(family, IPPROTO_UDP, mark);
+	_cleanup_close_ int fd = raw_socket(family, IPPROTO_UDP, mark);
+	int r = 0;
+
+	if (fd < 0)
+		return fd;
+	/* a router that could not fragment a reply would say so to the server, not to us */
+	if (family == 4)
+		r = set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 int udp_raw_icmp(uint8_t family, uint32_t mark)

@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from lab import configs, sock
+from lab.netns import Namespace
 from lab.topology import CLIENT, PROXY, PROXY_FAR, SERVER, SERVER_2
 
 KEEP, ADDRESS, OWN, KEEP_2 = range(9000, 9004)
@@ -177,3 +178,51 @@ def test_one_client_at_two_listeners(lab, limpid, client, family):
     name = client.getsockname()[1]
     limpid.records.wait(lambda r: r["src_port"] == name and r["limpid"]["listener"] == "second" and
                         r["limpid"]["source"] == "keep-address")
+
+
+@pytest.fixture
+def far(lab):
+    """A client behind a router, on a link that is narrow."""
+    ns = Namespace()
+    ns.ip(f"link add h0 type veth peer name h1 netns {lab.client.path}")
+    ns.ip("link set h0 up mtu 1000\naddr add 10.88.0.2/24 dev h0\n"
+          "route add default via 10.88.0.1")
+    lab.client.ip("link set h1 up mtu 1000\naddr add 10.88.0.1/24 dev h1")
+    lab.client.sysctl(net__ipv4__ip_forward=1)
+    lab.proxy.ip("route add 10.88.0.0/24 via 10.77.1.2")
+    lab.server.ip("route replace 10.88.0.0/24 via 10.77.2.1")
+    lab.proxy.nft("""
+table inet far {
+	chain prerouting {
+		type filter hook prerouting priority mangle;
+		iifname p0 ip saddr 10.88.0.2 udp dport 9000-9999 \
+			tproxy ip to 127.0.0.1:50080 meta mark set 1
+	}
+}
+""")
+    yield ns
+    lab.proxy.run("nft", "delete", "table", "inet", "far")
+    lab.proxy.ip("route del 10.88.0.0/24")
+    lab.server.ip("route del 10.88.0.0/24")
+    lab.client.sysctl(net__ipv4__ip_forward=0)
+    lab.client.ip("link del h1")
+    ns.close()
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["single", "train"])
+@pytest.mark.parametrize("port", [KEEP, OWN])
+def test_narrow_way_to_the_client(lab, far, port, train):
+    """A router on the client's side writes to the server, not to limpid, that a reply is too large
+    for its next link; so it must be allowed to fragment."""
+    at = lab.udp_server(4, port)
+    client = lab.udp(far, 4, "10.88.0.2", lab.free_port())
+    client.sendto(b"question", at.getsockname())
+    _, seen = sock.hear(at)
+    for _ in range(3):
+        sent = sock.pattern(1400 * 3)
+        if train:
+            at.sendmsg([sent], [(17, 103, (1400).to_bytes(2, "little"))], 0, seen)  # UDP_SEGMENT
+        else:
+            for i in range(3):
+                at.sendto(sent[1400 * i:1400 * (i + 1)], seen)
+        assert b"".join(sock.hear(client)[0] for _ in range(3)) == sent
