@@ -465,6 +465,10 @@ static void on_timer(struct timer *t)
 
 	switch (f->phase) {
 	case PHASE_LEARN:
+		if (f->login) { /* the client has said what it had to: it is we who are late */
+			flow_set_timer(f, f->snapshot->timeouts.sniff_ms);
+			return;
+		}
 		settle(f);
 		if (!flow_is_closed(f))
 			flow_hand_on(f);

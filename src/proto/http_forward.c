@@ -421,6 +421,10 @@ static void forward_timeout(struct flow *f)
 			    : partly		    ? t->sniff_ms
 						    : t->keep_alive_ms;
 
+	if (f->login) { /* it is we who are late */
+		tick(f);
+		return;
+	}
 	if (quiet_ms < limit_ms) {
 		limit_ms -= (uint32_t)quiet_ms;
 		flow_set_timer(f, limit_ms < t->keep_alive_ms ? limit_ms : t->keep_alive_ms);

@@ -544,6 +544,23 @@ def test_record_of_who_is_not_known(lab, serve, with_users, origin, refused, sta
     assert not {"user", "rule", "action"} & record["limpid"].keys() and "dest_ip" not in record
 
 
+def test_logins_that_wait_for_each_other(lab, serve, with_users, origin):
+    """One password is checked after the other, which takes longer than timeouts.sniff: that is the
+    client's time, and none of them is late; neither with its first request nor with a later one."""
+    serve(with_users)
+    later = Client(lab)
+    exchange(later, origin, request(fields=ANN))
+    crowd = [later]
+    for i in range(30):
+        crowd.append(Client(lab))
+        crowd[-1].send(request(fields=basic("ann", str(i))))
+    again = request(fields=basic("ann", "guess"))
+    later.send(again[:20])  # in two reads, as a rule
+    sock.silent(later.sock, 0.02)
+    later.send(again[20:])
+    assert {client.message().status for client in crowd} == {407}
+
+
 def test_pipelined_logins(lab, serve, with_users, origin):
     serve(with_users)
     client = Client(lab)

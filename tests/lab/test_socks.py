@@ -444,6 +444,18 @@ def test_login_that_fails(socks, office, user, password):
     assert socks.ended(client)["limpid"]["why"] == "login"
 
 
+def test_logins_that_wait_for_each_other(socks, office):
+    """One password is checked after the other, which takes longer than timeouts.sniff: that is the
+    client's time, and none of them is late."""
+    with_users(socks, office)
+    crowd = []
+    for i in range(30):
+        crowd.append(socks.connect())
+        crowd[-1].sendall(b"\5\1\2" + s5.login(b"ann", b"%d" % i))
+    for client in crowd:
+        assert sock.read_exactly(client, 4) == b"\5\2\1\1"
+
+
 @pytest.mark.parametrize("said, answer", [(b"\5\1\0", b"\5\xff"),
                                           (s5.request4(SERVER[4], 7000), b"\0\x5b" + bytes(6))])
 def test_login_that_is_not_offered(socks, office, said, answer):
@@ -499,9 +511,10 @@ def test_many_tunnels(socks):
 def test_silent_crowd(socks):
     """Half a greeting each: they hold nothing but their connection, and end by the timer."""
     socks.start()
-    crowd = [socks.connect() for _ in range(100)]
-    for client in crowd:
-        client.sendall(b"\5\7\0")
+    crowd = []
+    for _ in range(100):
+        crowd.append(socks.connect())
+        crowd[-1].sendall(b"\5\7\0")
     for client in crowd:
         assert sock.read_to_reset(client) == b""
     socks.limpid.records.wait(lambda r: r["limpid"]["why"] == "no-target", count=100)
