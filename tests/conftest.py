@@ -8,6 +8,12 @@ import sys
 import pytest
 
 
+def pytest_sessionstart():
+    # A shell has its background ignore these (nohup and & in scripts): what is started here would.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
 @pytest.hookimpl(hookwrapper=True, optionalhook=True)
 def pytest_timeout_set_timer():
     yield
