@@ -350,7 +350,11 @@ def test_closed_standard_descriptors(host, user, closed, left):
     code = PRELUDE + LIST + """
 s = tcp("127.0.0.1", 8080)
 s.sendall(b"GET /hello HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n")
-while not s.recv(4096).endswith(b"origin\\n"): pass
+got = b""
+while not got.endswith(b"origin\\n"):
+	more = s.recv(4096)
+	assert more, got
+	got += more
 os.write(1, b" open\\n")
 to_end(s)
 """

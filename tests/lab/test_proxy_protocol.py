@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from lab import configs, sock
+from lab.http import Reader
 from lab.introduce import (HAPROXY, NGINX, TRUSTED, UDP, Program, Sender, check, over, read_v2,
                            talk, tlv, v1, v2)
 from lab.tls import client_hello
@@ -411,8 +412,7 @@ def test_from_curl(lab, serve):
 
     def origin():
         s = lab.accept(listener)
-        while not (head := s.recv(4096)).endswith(b"\r\n\r\n"):
-            assert head
+        Reader(s).head()
         s.sendall(b"HTTP/1.0 200 OK\r\n\r\nfrom the origin")
         s.close()
 

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from lab import configs, sock
+from lab.http import Reader
 from lab.limpid import Limpid
 from lab.topology import CLIENT, PROXY, SERVER, SERVER_2
 
@@ -107,6 +108,8 @@ class Via:
             process.wait()
         for limpid in self.limpids:
             limpid.stop()
+        sock.eventually(lambda: f":{UP} " not in self.lab.server.run("ss", "-ltnH"),
+                        "the proxies' children have gone, too")
 
 
 @pytest.fixture
@@ -296,11 +299,9 @@ def test_bytes_behind_an_http_answer(via, cut):
     via.start(up("http", LOGIN))
     client = via.connect()
     proxy = via.lab.accept(listener)
-    request = b""
-    while not request.endswith(b"\r\n\r\n"):
-        request += proxy.recv(1000)
-    assert request == (f"CONNECT {TO} HTTP/1.1\r\nHost: {TO}\r\nProxy-Authorization: Basic "
-                       "YWRhOmxvdmVsYWNl\r\n\r\n").encode()
+    assert Reader(proxy).head().raw_head == (
+        f"CONNECT {TO} HTTP/1.1\r\nHost: {TO}\r\nProxy-Authorization: Basic "
+        "YWRhOmxvdmVsYWNl\r\n\r\n").encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n220 hello"
     proxy.sendall(answer[:cut])
     if cut <= answer.index(b"220"):
