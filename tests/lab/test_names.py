@@ -9,6 +9,16 @@ from lab import sock
 from lab.names import GLOBAL, GLOBAL_HOLE, GLOBAL_HOLE_2, HOLE, PORT, ALL
 from lab.topology import PROXY, SERVER, SERVER_2, UNREACHABLE
 
+
+def answered_at_once(forward, ns):
+    """A client for whom both questions are asked before either is answered: none of the answers
+    comes later than a Resolution Delay."""
+    client = forward.connect()
+    sock.eventually(lambda: ns.count("db.test") == 2, "both are asked for")
+    ns.release()
+    return client
+
+
 # --- who is dialled -----------------------------------------------------------------------------
 
 def test_both_families(forward):
@@ -23,10 +33,10 @@ def test_both_families(forward):
 
 def test_ipv4_before_unique_local(forward):
     """RFC 6724: the precedence of fc00::/7 is below that of IPv4; so AAAA is no reason to begin."""
-    forward.name_server({"db.test": [f"A {SERVER[4]}", f"AAAA {SERVER[6]}"]})
+    ns = forward.name_server({"db.test": [f"A {SERVER[4]}", f"AAAA {SERVER[6]}"]}, {"any": "hold"})
     v4, _ = forward.listen(SERVER[4], SERVER[6])
     forward.start()
-    forward.reaches(v4)
+    forward.reaches(v4, answered_at_once(forward, ns))
     assert forward.dialled() == [SERVER[4]]
 
 
@@ -225,10 +235,10 @@ KEEP = "  - {{ name: keep, action: accept, source: {}, strict: {} }}"
 
 @pytest.mark.parametrize("source", ["keep", "keep-address"])
 def test_source_is_kept_in_the_client_s_family(forward, source):
-    forward.name_server({"db.test": [f"A {SERVER[4]}", f"AAAA {GLOBAL}"]})
+    ns = forward.name_server({"db.test": [f"A {SERVER[4]}", f"AAAA {GLOBAL}"]}, {"any": "hold"})
     v4, _ = forward.listen(SERVER[4], GLOBAL)
     forward.start(rules=KEEP.format(source, "false"))
-    client = forward.connect()
+    client = answered_at_once(forward, ns)
     server = forward.lab.accept(v4)
     assert server.getpeername()[0] == client.getsockname()[0]
     if source == "keep":
