@@ -90,7 +90,7 @@ def test_docker(host):
         host.firewall("up", text)
         way = Road(host, 4, limpid)
         with way.listen() as listener:
-            assert way.intercepted(lambda: way.exchange(way.client(), listener))
+            assert way.intercepted(lambda: way.exchange(way.client(), listener), hit=True)
         with way.listen(port=7001) as listener:
             seen, _ = way.exchange(way.client(), listener)
             assert seen[0] == PROXY_FAR[4]

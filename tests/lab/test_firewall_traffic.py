@@ -242,8 +242,9 @@ def test_conditions(host, family, part, key):
         way = Road(host, family, limpid)
         with way.listen() as listener:
             client = way.client(host.ns, uid=NOBODY) if how.get("local") else way.client()
-            got = way.intercepted(lambda: way.exchange(client, listener))
-        assert got is (hit if part == "intercept" else not hit), text
+            expected = hit if part == "intercept" else not hit
+            got = way.intercepted(lambda: way.exchange(client, listener), expected)
+        assert got is expected, text
 
 
 def cgroup_root():

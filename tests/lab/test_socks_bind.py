@@ -338,7 +338,7 @@ def test_no_way_to_the_server(socks):
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_nobody_comes(socks, version):
-    start(socks, timeouts="{ bind: 500ms, connect: 100ms }")
+    start(socks, timeouts="{ bind: 1500ms, connect: 100ms }")
     w = Waiting(socks, SERVER[4], version=version)
     assert w.resets()
     assert w.came().status == status(version, s5.TTL)

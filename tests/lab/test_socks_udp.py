@@ -283,12 +283,12 @@ def test_end_of_the_connection_ends_the_association(socks, end):
 
 
 def test_idle(socks):
-    socks.start(timeouts="{ idle: 400ms }")
+    socks.start(timeouts="{ idle: 1200ms }")
     a = Association(socks)
     server = server_of(socks)
     for _ in range(8):
         a.asks(server)
-        sock.silent(a.tcp, 0.1)
+        assert sock.silent(a.tcp, 0.2)
     assert sock.read_to_reset(a.tcp) == b""
     assert socks.record(a.tcp)["limpid"]["why"] == "idle"
 

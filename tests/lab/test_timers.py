@@ -64,16 +64,17 @@ def test_half_closed(way, limpid, first):
     assert r["limpid"]["why"] == "half-closed"
 
 
-def test_bytes_hold_half_closed_off(way, limpid):
+def test_bytes_hold_half_closed_off(any_way, serve):
+    way, limpid = any_way, serve(configs.SHORT_TIMERS.replace("closed: 300ms", "closed: 900ms"))
     client, server = way.pair()
     name = client.getsockname()
     client.shutdown(socket.SHUT_WR)
     assert server.recv(1) == b""
-    for _ in range(8):
+    for _ in range(10):
         server.sendall(b"x")
-        time.sleep(0.08)
+        time.sleep(0.1)
     server.close()
-    assert read_to_end(client) == b"x" * 8
+    assert read_to_end(client) == b"x" * 10
     assert limpid.records.of(name)["limpid"]["why"] == "finished"
 
 

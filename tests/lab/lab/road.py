@@ -62,10 +62,13 @@ class Road:
     def records(self, proto="TCP"):
         return [r for r in self.limpid.records.poll() if r["proto"] == proto]
 
-    def intercepted(self, make):
-        """Does limpid get it?  make() makes one connection and ends it."""
+    def intercepted(self, make, hit=False):
+        """Does limpid get it?  make() makes one connection and ends it.  @hit: it should, and its
+        record, of whichever thread, is waited for."""
         before = len(self.records())
         seen, name = make()
+        if hit:
+            self.limpid.records.of(name)
         # What comes later, and surely is intercepted, has its record later.
         probe = self.client()
         with self.lab.listen(self.family, SERVER_2[self.family], 9) as listener:
