@@ -539,8 +539,9 @@ def test_record_of_who_is_not_known(lab, serve, with_users, origin, refused, sta
     assert client.ask(refused).status == status
     record = client.record(limpid)
     if not refused.startswith("CONNECT"):
-        record = limpid.records.wait(lambda r: r.get("http", {}).get("status") == status)
-        assert record["http"]["url"].endswith("/2")
+        record = limpid.records.wait(lambda r: r["src_port"] == client.name[1] and
+                                     r.get("http", {}).get("url") == f"http://{ORIGIN}/2")
+        assert record["http"]["status"] == status
     assert not {"user", "rule", "action"} & record["limpid"].keys() and "dest_ip" not in record
 
 
