@@ -160,8 +160,8 @@ static ssize_t tls_read(struct stream *s, uint8_t *dst, size_t cap_bytes)
 	t->wants_write = SSL_want_write(t->ssl);
 	if (done)
 		return (ssize_t)done; /* what else there was to say is said next time */
-	if (!r)
-		t->ended = true;
+	if (!r) /* as with a socket, whoever reads next meets the end, too */
+		t->ended = s->end->readable = true;
 	return r;
 }
 

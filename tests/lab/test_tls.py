@@ -99,6 +99,15 @@ def both_ways(tls, up, n_down):
     return bytes(got)
 
 
+def test_end_while_the_sniffer_looks(front):
+    """What has come could be the beginning of an HTTP request; the end behind it goes on."""
+    tls, server = front.pair()
+    ending = sock.Background(tls.unwrap)
+    assert sock.read_to_end(server) == b""
+    server.close()
+    ending.result().close()
+
+
 @pytest.mark.parametrize("maximum", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3],
                          ids=["1.2", "1.3"])
 def test_bulk_both_ways(front, maximum):
