@@ -33,9 +33,9 @@ void hub_dialled(struct hub *h, enum why outcome)
 	if (outcome == WHY_OPEN) {
 		h->origin = origin_adopt(f);
 		outcome = h->origin ? WHY_OPEN : WHY_INTERNAL;
-	} else if (f->made) { /* it had come as far as a socket */
-		own_ends_del(f->worker->realm->own_ends, TAKE_PTR(f->made));
 	}
+	if (f->made) /* it had come as far as a socket */
+		own_ends_del(f->worker->realm->own_ends, TAKE_PTR(f->made));
 	if (outcome != WHY_OPEN) {
 		if (outcome == WHY_DENIED || outcome == WHY_REJECTED)
 			flow_announce(f);

@@ -8,10 +8,11 @@ import time
 import pytest
 
 from lab import configs, fault
+from lab.http import LISTENERS, Client
 from lab.limpid import sanitized
 from lab.origin import BULK, MIDDLE, SMALL, Origin, flow
 from lab.sock import Background, eventually
-from lab.topology import Way
+from lab.topology import SERVER, Way
 
 pytestmark = pytest.mark.skipif(fault.library() is None,
                                 reason="tests/fault.so is not beside the program")
@@ -113,4 +114,49 @@ def test_calls_fail_under_traffic(keeper, crowd, tmp_path, kinds):
     assert not crowd.origin.cut, crowd.origin.cut[:5]
     assert crowd.origin.hosts == {"good.test", "gone.test"}, "what is denied went through"
     eventually(lambda: without_pipes(limpid) <= before, "descriptors come back")
+    keeper.stop()
+
+
+def answer_all(listener):
+    """One request for each connection; some are reset before they say anything."""
+    while True:
+        try:
+            s, _ = listener.accept()
+        except OSError:
+            return
+        with s:
+            try:
+                if s.recv(1 << 16):
+                    s.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n"
+                              b"\r\nok")
+            except OSError:
+                pass
+
+
+def status(client, request):
+    """0: no answer, the connection has ended."""
+    try:
+        return client.ask(request).status
+    except (ConnectionError, AssertionError):
+        return 0
+
+
+def test_memory_lacks_for_an_exchange(keeper, lab, tmp_path):
+    """A client of an HTTP proxy asks again, whatever allocation its last request has lacked:
+    nothing of that one is left (a sanitizer would say so)."""
+    faults = fault.Fault(tmp_path / "fault")
+    keeper.get(LISTENERS + configs.LISTENERS.replace("listeners:\n", "") +
+               "rules: [ { name: all, action: accept } ]" + configs.RECORD, faults.prefix())
+    Background(answer_all, lab.listen(4, SERVER[4], 7000))
+    request = f"GET http://{SERVER[4]}:7000/ HTTP/1.1\r\nHost: {SERVER[4]}:7000\r\n\r\n"
+    answers, client = set(), Client(lab)
+    for n in range(1, 20):
+        faults.set(["alloc"], n)
+        answers.add(status(client, request))
+        faults.off()
+        if status(client, request) != 200:  # it was reset, or told that this was the last
+            client = Client(lab)
+            assert status(client, request) == 200
+    assert 200 in answers and max(answers) >= 500
+    lab.close_sockets()
     keeper.stop()
