@@ -226,6 +226,18 @@ static struct datagram_entry *entry_of(struct datagram_port *p, const struct dat
 	return e && e->upstream && !e->upstream->entry ? e : NULL;
 }
 
+/* Whose owner hears what name servers say. */
+static void overhear(struct datagram_port *p, const struct datagram_entry *e,
+		     const struct udp_packet *packet)
+{
+	if (packet->from.port != DNS_PORT || !addr_eq(&packet->from, &e->report.target) ||
+	    !p->config.ops->replied)
+		return;
+	for (size_t i = 0; i < udp_packet_count(packet); i++)
+		p->config.ops->replied(p->config.owner, &e->session->client,
+				       udp_packet_segment(packet, i).payload);
+}
+
 /* Replies go back to the client. */
 static void pass_down(struct datagram_port *p, struct datagram_upstream *u,
 		      struct udp_packet *packets, unsigned int n)
@@ -235,7 +247,6 @@ static void pass_down(struct datagram_port *p, struct datagram_upstream *u,
 	struct replies r = { 0 };
 
 	for (unsigned int i = 0; i < n; i++) {
-		const struct addr *from = &packets[i].from;
 		struct datagram_entry *e = entry_of(p, u, &packets[i]);
 
 		entries[i] = e;
@@ -243,9 +254,7 @@ static void pass_down(struct datagram_port *p, struct datagram_upstream *u,
 			p->stats.strays++;
 			continue;
 		}
-		if (from->port == DNS_PORT && addr_eq(from, &e->report.target) &&
-		    p->config.ops->replied)
-			p->config.ops->replied(p->config.owner, &s->client, packets[i].payload);
+		overhear(p, e, &packets[i]);
 		packets[i].to = *datagram_session_peer(s);
 		reply(p, s, &r, e, &packets[i]);
 	}

@@ -14,7 +14,7 @@ import pytest
 from lab import configs, sock
 from lab.names import NS, NS_2, Unbound
 from lab.nameserver import NameServer
-from lab.topology import CLIENT, PROXY, SERVER
+from lab.topology import CLIENT, PROXY, SERVER, SERVER_2
 
 ASKED, ASKED_2 = "8.8.8.8", "8.8.4.4"
 A, TXT, AAAA, OPT, AXFR = 1, 16, 28, 41, 252
@@ -574,6 +574,25 @@ def test_names_from_servers_of_the_client(learning):
     s.send(b"x")
     with pytest.raises(ConnectionRefusedError):
         s.recv(1)
+
+
+def test_names_from_answers_that_come_together(learning):
+    """What a resolver asks from one port may be answered in one train (GSO, GRO)."""
+    dns = learning()
+    at = dns.lab.udp_server(4, 53, SERVER_2[4])
+    s = of_client(dns, (SERVER_2[4], 53))
+    answers = b""
+    for name, ip in (("one.test", "192.0.2.1"), ("bad.test", SERVER[4])):
+        s.send(query(name))
+        asked, seen = sock.hear(at)
+        answer = asked[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked[12:] + \
+            b"\xc0\x0c" + struct.pack(">HHIH", A, 1, 60, 4) + socket.inet_aton(ip)
+        answers += answer
+    size = len(answers) // 2
+    at.sendmsg([answers], [(17, 103, size.to_bytes(2, "little"))], 0, seen)  # UDP_SEGMENT
+    assert s.recv(1000) + s.recv(1000) == answers
+    told = visit(dns)
+    assert (told["learnt_name"], told["rule"]) == ("bad.test", "bad")
 
 
 def test_no_names_are_learnt_where_none_may_be(learning):
