@@ -498,6 +498,8 @@ enum udp_fault udp_fault_of_errno(int error)
 /* Source: RFC 792, RFC 1122 section 3.2.2.1, RFC 1812 section 5.2.7.1. */
 static enum udp_fault fault_of_icmp(uint8_t type, uint8_t code)
 {
+	if (type == ICMP_TIME_EXCEEDED && code == ICMP_EXC_TTL)
+		return UDP_FAULT_HOPS;
 	if (type != ICMP_DEST_UNREACH)
 		return UDP_FAULT_OTHER;
 	switch (code) {
@@ -518,11 +520,13 @@ static enum udp_fault fault_of_icmp(uint8_t type, uint8_t code)
 	return UDP_FAULT_HOST;
 }
 
-/* Source: RFC 4443 sections 3.1 and 3.2. */
+/* Source: RFC 4443 section 3. */
 static enum udp_fault fault_of_icmp6(uint8_t type, uint8_t code)
 {
 	if (type == ICMP6_PACKET_TOO_BIG)
 		return UDP_FAULT_TOO_BIG;
+	if (type == ICMP6_TIME_EXCEEDED && code == ICMP6_TIME_EXCEED_TRANSIT)
+		return UDP_FAULT_HOPS;
 	if (type != ICMP6_DST_UNREACH)
 		return UDP_FAULT_OTHER;
 	switch (code) {

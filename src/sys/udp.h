@@ -159,6 +159,7 @@ enum udp_fault {
 	UDP_FAULT_HOST,
 	UDP_FAULT_NETWORK,
 	UDP_FAULT_PROHIBITED,
+	UDP_FAULT_HOPS, /* it went round, or too far */
 	UDP_FAULT_TOO_BIG,
 };
 

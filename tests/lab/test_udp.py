@@ -185,6 +185,30 @@ def test_what_the_network_says_reaches_the_client(family, client, port, where, n
     assert got in expected
 
 
+@pytest.fixture
+def too_far(lab):
+    """Networks that are farther away than a datagram of the proxy's gets."""
+    lab.proxy.sysctl(net__ipv4__ip_default_ttl=1, net__ipv6__conf__p1__hop_limit=1)
+    lab.proxy.ip("route add 10.77.7.0/24 via 10.77.2.2\n-6 route add fd77:7::/64 via fd77:2::2")
+    lab.server.ip("route add 10.77.7.0/24 via 10.77.2.1\n-6 route add fd77:7::/64 via fd77:2::1")
+    yield {4: "10.77.7.2", 6: "fd77:7::2"}
+    lab.proxy.sysctl(net__ipv4__ip_default_ttl=64, net__ipv6__conf__p1__hop_limit=64)
+    for ns in lab.proxy, lab.server:
+        ns.ip("route del 10.77.7.0/24\n-6 route del fd77:7::/64")
+
+
+@pytest.mark.usefixtures("limpid", "lab")
+def test_a_datagram_that_never_arrives(family, client, too_far):
+    """"Time exceeded" goes on as such (RFC 5508)."""
+    client.setsockopt(*RECVERR[family], 1)
+    client.connect((too_far[family], OWN))
+    client.send(b"x")
+    assert select.select([client], [], [], sock.DEADLINE_S)[0]
+    _, control, _, _ = client.recvmsg(100, 500, ERRQUEUE)
+    said = [data[4:7] for level, kind, data in control if (level, kind) == RECVERR[family]]
+    assert said == [{4: b"\2\x0b\0", 6: b"\3\3\0"}[family]]  # origin, type, code
+
+
 @pytest.mark.usefixtures("limpid")
 def test_silence_stays_silence(family, client):
     client.connect((BLACKHOLE[family], OWN))
