@@ -35,6 +35,7 @@
 
 #define BATCHES_PER_EVENT 4
 #define REFUSALS_PER_SECOND 100
+#define ICMP_PER_SECOND 1000 /* RFC 4443 section 2.4 (f): there is to be a limit */
 #define DNS_PORT 53
 #define QUIC_PORT 443
 
@@ -48,9 +49,20 @@ static uint64_t wall_clock_ms(void)
 
 /* ---- telling the client ---- */
 
+static bool is_within(const struct datagram_port *p, struct datagram_rate *r, uint32_t per_second)
+{
+	uint64_t now_ms = loop_now_ms(p->loop);
+
+	if (now_ms - r->since_ms >= 1000)
+		*r = (struct datagram_rate){ .since_ms = now_ms };
+	return r->n++ < per_second;
+}
+
 void datagram_tell_client(struct datagram_port *p, const struct udp_icmp *icmp)
 {
 	if (p->config.front) /* it would come from a server that the client does not know of */
+		return;
+	if (!is_within(p, &p->icmp, ICMP_PER_SECOND))
 		return;
 	if (udp_icmp_send(p->config.icmp_fd[datagram_family_index(&icmp->target)], icmp) > 0)
 		p->stats.icmp_sent++;
@@ -84,11 +96,7 @@ void datagram_refuse(struct datagram_port *p, const struct udp_packet *packet, e
 	p->stats.refused++;
 	if (packet->to.family)
 		datagram_tell_sender(p, packet, UDP_FAULT_PORT);
-	if (loop_now_ms(p->loop) - p->refusals_since_ms >= 1000) {
-		p->refusals_since_ms = loop_now_ms(p->loop);
-		p->refusals = 0;
-	}
-	if (p->refusals++ >= REFUSALS_PER_SECOND)
+	if (!is_within(p, &p->refusals, REFUSALS_PER_SECOND))
 		return;
 	report.start_ms = report.end_ms = wall_clock_ms();
 	p->config.ops->ended(p->config.owner, &report);

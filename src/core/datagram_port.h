@@ -17,6 +17,12 @@ struct datagram_arrival {
 	int fd;
 };
 
+/* How often in this second. */
+struct datagram_rate {
+	uint64_t since_ms;
+	uint32_t n;
+};
+
 struct datagram_port {
 	struct loop *loop;
 	struct datagram_config config;
@@ -25,8 +31,7 @@ struct datagram_port {
 	struct udp_batch *batch;
 	struct datagram_arrival arrival[2];
 	unsigned int n_between;
-	uint64_t refusals_since_ms;
-	uint32_t refusals; /* reported in this second */
+	struct datagram_rate refusals, icmp; /* reported, sent */
 };
 
 static inline unsigned int datagram_family_index(const struct addr *a)

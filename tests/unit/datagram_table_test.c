@@ -74,6 +74,31 @@ static void refused_by_policy(int f)
 	env_stop(&e);
 }
 
+/* A flood of what is refused does not become one of ICMP. */
+static void icmp_limit(int f)
+{
+	struct env e = { 0 };
+	struct datagram_config c = { 0 };
+	struct addr rejected = addr_of(families[f].server, PORT_REJECT);
+	uint64_t begin_ms;
+	int client;
+
+	env_start(&e, &c);
+	begin_ms = loop_now_ms(&e.loop);
+	client = client_of(f, 4000);
+	for (int i = 0; i < 6000; i++) {
+		send_text(client, "x", &rejected);
+		if (i % 200 == 199)
+			turns_for_ms(&e, 0);
+	}
+	turns_for_ms(&e, 10);
+	assert_true(datagram_port_stats(e.port)->icmp_sent >= 1000);
+	assert_true(datagram_port_stats(e.port)->icmp_sent <=
+		    1000 * (2 + (loop_now_ms(&e.loop) - begin_ms) / 1000));
+	close(client);
+	env_stop(&e);
+}
+
 static void limits(int f)
 {
 	struct env e = { 0 };
@@ -418,6 +443,7 @@ static void ten_thousand_in_turn(int f)
 
 BOTH(refused_by_server)
 BOTH(refused_by_policy)
+BOTH(icmp_limit)
 BOTH(limits)
 BOTH(eviction)
 BOTH(eviction_of_answered)
@@ -432,6 +458,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		UNIT_BOTH(refused_by_server), UNIT_BOTH(refused_by_policy),    UNIT_BOTH(limits),
+		UNIT_BOTH(icmp_limit),
 		UNIT_BOTH(eviction),
 		UNIT_BOTH(eviction_of_answered),
 		UNIT_BOTH(eviction_of_entries),
