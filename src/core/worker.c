@@ -197,7 +197,7 @@ static void listener_on_ready(struct watch *watch, uint32_t ready)
 	}
 }
 
-/* Clients that are not there yet, and will not be accepted. */
+/* Clients that are not there yet will not be accepted; those between requests need not wait. */
 static void end_waiting(struct worker *w)
 {
 	struct list *i, *tmp;
@@ -207,6 +207,8 @@ static void end_waiting(struct worker *w)
 
 		if (flow_awaits_client(f))
 			flow_close(f, WHY_SHUTDOWN);
+		else if (f->served)
+			flow_defer(f);
 	}
 }
 

@@ -271,7 +271,7 @@ void hub_answer(struct hub *h, struct http_answer *a)
 
 	a->about = span_head(span_skip(said, h->method_bytes), h->url_bytes);
 	a->no_body = a->no_body || h->no_content;
-	if (!h->up_over)
+	if (!h->up_over || h->flow->worker->draining)
 		h->keep = false;
 	a->keep = h->keep;
 	h->status = a->status;

@@ -504,14 +504,14 @@ bool hub_request(struct hub *h)
 		if (flow_is_over(f))
 			return false;
 	}
-	if (!n && h->client_end && (!h->in.len || h->hungry)) {
-		if (!h->in.len) {
-			h->why = WHY_FINISHED;
-			h->step = HUB_LAST;
-		} else {
-			h->said.len = 0;
-			refuse(h, 400, "The request ended before it was whole");
-		}
+	if (!n && !h->in.len && (h->client_end || f->worker->draining)) {
+		h->why = WHY_FINISHED;
+		h->step = HUB_LAST;
+		return true;
+	}
+	if (!n && h->client_end && h->hungry) {
+		h->said.len = 0;
+		refuse(h, 400, "The request ended before it was whole");
 		return true;
 	}
 	if (!n && (!h->in.len || h->hungry))

@@ -136,7 +136,8 @@ static bool head_take(struct hub *h, const struct http1_response *r, struct http
 	h->down_chunked = h->minor && (h->down_body.framing == HTTP1_CHUNKED ||
 				       h->down_body.framing == HTTP1_TO_THE_END);
 	/* What is left of the request nobody wants, or it may not come at all. */
-	if (!h->minor || (!h->up_over && (h->expects || !h->origin_keep)))
+	if (!h->minor || h->flow->worker->draining ||
+	    (!h->up_over && (h->expects || !h->origin_keep)))
 		h->keep = false;
 	snprintf(h->content_type, sizeof(h->content_type), "%.*s",
 		 (int)span_head(s->first[HTTP1_CONTENT_TYPE], sizeof(h->content_type)).len,

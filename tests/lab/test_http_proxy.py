@@ -485,6 +485,22 @@ def test_idle_client_is_closed(lab, serve, origin):
     assert sock.read_to_end(connection.sock) == b""
 
 
+def test_shutdown(lab, serve, keeper, origin):
+    """Who is between two requests is not waited for, and the last answer says that it is."""
+    limpid = serve(config(timeouts="{ drain: 10m, sniff: 400ms }", more="limits: { threads: 1 }"))
+    idle, busy = Client(lab), Client(lab)
+    _, _, kept = exchange(idle, origin)
+    busy.send(request())
+    kept.message()
+    limpid.terminate()
+    assert idle.at_end()
+    kept.sock.sendall(OK)
+    assert busy.message().get("Connection") == "close" and busy.at_end()
+    for client in (idle, busy):
+        client.sock.close()
+    keeper.stop()
+
+
 def test_second_request_in_origin_form(client, origin):
     exchange(client, origin)
     client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
