@@ -143,14 +143,6 @@ def test_setting(patient, setting, value, check, subject, status):
     patient.is_cured(check, subject, status)
 
 
-def test_src_valid_mark(patient):
-    """As wg-quick sets it: limpid's own rules live with it, thanks to the first of them."""
-    patient.ns.sysctl(net__ipv4__conf__all__src_valid_mark=1)
-    assert patient.findings() == []
-    patient.ns.ip("rule del pref 100")
-    patient.is_cured("src_valid_mark", "all", "fail")
-
-
 def test_ipv6_disabled(patient):
     """Its routes are gone, too, and stay away: their finding comes after the cure."""
     patient.ns.sysctl(net__ipv6__conf__lo__disable_ipv6=1)

@@ -43,6 +43,14 @@ def test_policy_rules_of_others_that_do_no_harm(patient, others):
     assert patient.findings() == []
 
 
+def test_src_valid_mark(patient):
+    """As wg-quick sets it: limpid's own rules live with it, thanks to the first of them."""
+    patient.ns.sysctl(net__ipv4__conf__all__src_valid_mark=1)
+    assert patient.findings() == []
+    patient.ns.ip("rule del pref 100")
+    patient.is_cured("src_valid_mark", "all", "fail")
+
+
 def test_vpn_that_comes_later(network, tmp_path):
     """What it adds is asked first, so nothing is delivered here; after the cure it is again."""
     config = listeners('  - { name: any, mode: tproxy, address: ["127.0.0.1:50080"] }') + \
