@@ -163,7 +163,8 @@ static void tell(struct channels *c)
 	}
 }
 
-/* 0.0.0.0 and :: would reach this host; who says so means that there is no such server. */
+/* 0.0.0.0 and :: would reach this host; who says so means that there is no such server, as lists
+ * of names to be blocked do.  @ret may be @list. */
 static unsigned int without_unspecified(struct addr *ret, const struct addr *list, unsigned int n)
 {
 	unsigned int kept = 0;
@@ -207,8 +208,10 @@ static int find_here(const char *name, uint8_t family, struct addr *ret)
 	if (!addr_parse_ip(name, ret))
 		return ret->family == family ? 1 : -ENODATA;
 	n = hosts_find(HOSTS, name, family, ret, ADDRESSES_MAX);
-	if (n >= 0)
+	if (n >= 0) {
+		n = (int)without_unspecified(ret, ret, (unsigned int)n);
 		return n ? n : -ENODATA;
+	}
 	if (!is_localhost(name)) /* RFC 6761 section 6.3: nobody else is asked */
 		return -ENOENT;
 	addr_parse_ip(family == 4 ? "127.0.0.1" : "::1", ret);

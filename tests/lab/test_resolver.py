@@ -226,6 +226,19 @@ def test_hosts_file(forward, own_files, to):
     assert not ns.asked
 
 
+def test_names_blocked_by_the_hosts_file(forward, own_files):
+    """Lists of such names say 0.0.0.0, which would be this host."""
+    files, prefix = own_files
+    files["hosts"].write_text("0.0.0.0 ads.test\n:: ads.test\n", encoding="ascii")
+    ns = forward.name_server({})
+    listener = forward.lab.socket(forward.lab.proxy, 4)
+    listener.bind(("127.0.0.1", PORT))
+    listener.listen()
+    forward.start(to=f"ads.test:{PORT}", prefix=prefix)
+    assert forward.why() == "name-unknown"
+    assert not ns.asked
+
+
 def test_localhost_is_not_asked_for(forward, own_files):
     ns = forward.name_server({})
     forward.start(to="db.localhost:9", prefix=own_files[1])
