@@ -50,3 +50,29 @@ def test_all_cures_in_a_row(patient):
     assert seen >= {"rules", "loop", "return-path", "socket-match", "policy-routing"}
     rules = patient.ns.run("iptables-save", "-t", "mangle")
     assert rules.count("-A PREROUTING") == 4, rules  # our mark, ICMP, DIVERT, TPROXY
+
+
+def test_each_port_and_protocol_is_let_in(patient):
+    """REDIRECT changes the port, so one rule does not stand for all."""
+    patient.configure("""
+listeners:
+  - { name: dns, mode: dns, address: "0.0.0.0:21053" }
+  - { name: web, mode: redirect, address: "0.0.0.0:21080" }
+rules: [ { name: all, action: accept } ]
+firewall: { intercept: [ { listener: dns, traffic: routed },
+                         { listener: web, traffic: routed, port: 80 } ] }
+""")
+    patient.ns.nft("table ip other { chain in { type filter hook input priority 0; policy drop;"
+                   " iif lo accept; ct state established accept; }; }")
+    try:
+        patient.limpid("firewall", "up")
+        found = patient.findings()
+        assert {(f["check"], f["subject"]) for f in found} == {("input", "ip other in")}
+        for finding in found:
+            patient.cure(finding)
+        assert patient.findings() == []
+        chain = patient.ns.run("nft", "list", "chain", "ip", "other", "in")
+        for rule in ("tcp dport 21053", "udp dport 21053", "tcp dport 21080"):
+            assert f"{rule} accept" in chain
+    finally:
+        patient.limpid("firewall", "down")

@@ -178,9 +178,10 @@ static bool mentions(const struct examination *e, const struct fw_rule *r, const
 			  word);
 }
 
-/* Does a chain that stops what it does not know let pass what @ours sends to a listener? */
-static bool lets_in(const struct examination *e, const struct fw_chain *c,
-		    const struct fw_rule *ours)
+/* Does a chain that stops what it does not know let pass what @ours sends to a listener by one
+ * protocol? */
+static bool lets_in_by(const struct examination *e, const struct fw_chain *c,
+		    const struct fw_rule *ours, uint32_t l4)
 {
 	uint32_t value = 0, mask;
 	char port[16];
@@ -191,7 +192,7 @@ static bool lets_in(const struct examination *e, const struct fw_chain *c,
 	for (size_t i = 0; i < c->n_flat; i++) {
 		const struct fw_rule *r = &c->flat[i];
 
-		if (r->end != END_ACCEPT || !(r->families & ours->families) || !(r->l4 & L4_TCP))
+		if (r->end != END_ACCEPT || !(r->families & ours->families) || !(r->l4 & l4))
 			continue;
 		if (!r->narrowed && !r->owner && !r->n_tests && strcmp(r->iif, "lo"))
 			return true;
@@ -200,6 +201,13 @@ static bool lets_in(const struct examination *e, const struct fw_chain *c,
 			return true;
 	}
 	return false;
+}
+
+static bool lets_in(const struct examination *e, const struct fw_chain *c,
+		    const struct fw_rule *ours, uint32_t l4)
+{
+	return (!(l4 & L4_TCP) || lets_in_by(e, c, ours, L4_TCP)) &&
+	       (!(l4 & L4_UDP) || lets_in_by(e, c, ours, L4_UDP));
 }
 
 static bool stops_unknown(const struct fw_chain *c)
@@ -214,51 +222,95 @@ static bool stops_unknown(const struct fw_chain *c)
 	return c->drops;
 }
 
+/* Let in by @l4 what has been redirected to @port. */
+static void cure_port(const struct fw_chain *c, const char *l4, uint16_t port, char *cure,
+		      size_t cap_bytes)
+{
+	snprintf(cure, cap_bytes,
+		 c->iptables ? "%s -t %s -I %s -p %s --dport %u -j ACCEPT"
+			     : "nft insert rule %s %s %s %s dport %u accept",
+		 c->iptables ? c->iptables : c->family, c->table, c->name, l4, port);
+}
+
 static void examine_input(struct examination *e, const struct fw_chain *c,
-			  const struct fw_rule *ours)
+			  const struct fw_rule *ours, uint32_t l4)
 {
 	char subject[CHAIN_TEXT_MAX], cure[CURE_MAX];
 
 	chain_text(c, subject);
-	if (lets_in(e, c, ours)) {
+	if (lets_in(e, c, ours, l4)) {
 		note(e, FINDING_OK, subject, "", "lets in what is intercepted");
 		return;
 	}
 	if (ours->target == TARGET_TPROXY)
 		cure_accept(c, ours, cure, sizeof(cure));
 	else
-		snprintf(cure, sizeof(cure),
-			 c->iptables ? "%s -t %s -I %s -p tcp --dport %u -j ACCEPT"
-				     : "nft insert rule %s %s %s tcp dport %u accept",
-			 c->iptables ? c->iptables : c->family, c->table, c->name, ours->to.port);
+		cure_port(c, l4 == L4_TCP ? "tcp" : "udp", ours->to.port, cure, sizeof(cure));
 	note(e, FINDING_WARN, subject, cure,
-	     "stops what it does not know, and knows nothing of what goes to port %u here",
-	     ours->to.port);
+	     "stops what it does not know, and knows nothing of what goes to %sport %u here",
+	     l4 == L4_UDP ? "UDP " : "", ours->to.port);
+}
+
+#define INPUTS_MAX 32
+
+/* What a chain of the hook input has been asked about: protocols, port. */
+struct inputs {
+	uint32_t keys[INPUTS_MAX];
+	size_t n;
+};
+
+static bool inputs_add(struct inputs *seen, uint32_t l4, uint16_t port)
+{
+	uint32_t key = l4 << 16 | port;
+
+	for (size_t i = 0; i < seen->n; i++)
+		if (seen->keys[i] == key)
+			return false;
+	if (!l4 || seen->n == INPUTS_MAX)
+		return false;
+	seen->keys[seen->n++] = key;
+	return true;
+}
+
+/* Is it a rule whose packets come to @in? */
+static bool rule_leads_to(const struct examination *e, const struct fw_rule *r,
+			  const struct fw_chain *in)
+{
+	return rule_is_ours(e, r) && r->families & e->families &&
+	       (strcmp(in->family, "ip") != 0 || r->families & FAMILY_V4) &&
+	       (strcmp(in->family, "ip6") != 0 || r->families & FAMILY_V6);
+}
+
+/* What TPROXY delivers is let in by its mark, all of it at once; REDIRECT's, by port. */
+static void check_input_of(struct examination *e, const struct fw_chain *in)
+{
+	struct inputs seen = { .n = 0 };
+
+	for (size_t i = 0; i < e->chains->n; i++) {
+		const struct fw_chain *c = e->chains->all[i];
+
+		for (size_t k = 0; c->hook == HOOK_PREROUTING && k < c->n_flat; k++) {
+			const struct fw_rule *r = &c->flat[k];
+			uint32_t l4 = r->l4 & (L4_TCP | L4_UDP);
+
+			if (!rule_leads_to(e, r, in))
+				continue;
+			if (r->target == TARGET_TPROXY) {
+				if (inputs_add(&seen, l4, 0))
+					examine_input(e, in, r, l4);
+				continue;
+			}
+			if (inputs_add(&seen, l4 & L4_TCP, r->to.port))
+				examine_input(e, in, r, L4_TCP);
+			if (inputs_add(&seen, l4 & L4_UDP, r->to.port))
+				examine_input(e, in, r, L4_UDP);
+		}
+	}
 }
 
 void check_input(struct examination *e)
 {
-	for (size_t i = 0; i < e->chains->n; i++) {
-		const struct fw_chain *in = e->chains->all[i];
-		enum rule_target done = TARGET_NONE;
-
-		if (in->hook != HOOK_INPUT || !stops_unknown(in))
-			continue;
-		/* One of each kind. */
-		for (size_t k = 0; k < e->chains->n; k++) {
-			const struct fw_chain *c = e->chains->all[k];
-
-			for (size_t m = 0; c->hook == HOOK_PREROUTING && m < c->n_flat; m++) {
-				const struct fw_rule *r = &c->flat[m];
-
-				if (r->target == done || !rule_is_ours(e, r) ||
-				    !(r->families & e->families) ||
-				    (!strcmp(in->family, "ip") && !(r->families & FAMILY_V4)) ||
-				    (!strcmp(in->family, "ip6") && !(r->families & FAMILY_V6)))
-					continue;
-				examine_input(e, in, r);
-				done = r->target;
-			}
-		}
-	}
+	for (size_t i = 0; i < e->chains->n; i++)
+		if (e->chains->all[i]->hook == HOOK_INPUT && stops_unknown(e->chains->all[i]))
+			check_input_of(e, e->chains->all[i]);
 }
