@@ -78,8 +78,11 @@ def test_bytes_hold_half_closed_off(any_way, serve):
     assert limpid.records.of(name)["limpid"]["why"] == "finished"
 
 
-def test_short_stall_loses_nothing(way, limpid):
+def test_short_stall_loses_nothing(any_way, serve):
     """A reader that pauses for less than the timers finds every byte."""
+    way = any_way
+    limpid = serve(configs.SHORT_TIMERS.replace("idle: 700ms, half-closed: 300ms",
+                                                "idle: 3s, half-closed: 3s"))
     listener = way.listen(rcvbuf_bytes=65536)
     client, server = way.pair(listener)
     name = client.getsockname()
