@@ -585,9 +585,8 @@ def test_names_from_answers_that_come_together(learning):
     for name, ip in (("one.test", "192.0.2.1"), ("bad.test", SERVER[4])):
         s.send(query(name))
         asked, seen = sock.hear(at)
-        answer = asked[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked[12:] + \
+        answers += asked[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked[12:] + \
             b"\xc0\x0c" + struct.pack(">HHIH", A, 1, 60, 4) + socket.inet_aton(ip)
-        answers += answer
     size = len(answers) // 2
     at.sendmsg([answers], [(17, 103, size.to_bytes(2, "little"))], 0, seen)  # UDP_SEGMENT
     assert s.recv(1000) + s.recv(1000) == answers
