@@ -181,7 +181,7 @@ static bool mentions(const struct examination *e, const struct fw_rule *r, const
 /* Does a chain that stops what it does not know let pass what @ours sends to a listener by one
  * protocol? */
 static bool lets_in_by(const struct examination *e, const struct fw_chain *c,
-		    const struct fw_rule *ours, uint32_t l4)
+		       const struct fw_rule *ours, uint32_t l4)
 {
 	uint32_t value = 0, mask;
 	char port[16];
