@@ -8,6 +8,7 @@ last line is the sum of all layers, alone on its line: N passed, N failed, N ski
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
@@ -49,9 +51,11 @@ PLAN = {
     "fuzz": [("fuzz", 900)],
 }
 
-# What hangs, in the lab, ends after that and says where: a test, and a file of tests.
+# What hangs ends after that and says where: a test in Python, and a file of them.
 TEST_SECONDS = 120
 FILE_SECONDS = 400
+
+ENDING = threading.Event()
 
 
 class Tally:
@@ -79,13 +83,29 @@ def run(command, seconds, env=None, output=None):
     """Run to the end or to the deadline.  Returns the exit status; 124: out of time."""
     child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(env or {})}, stdout=output,
                              stderr=subprocess.STDOUT if output else None, start_new_session=True)
+    deadline = time.monotonic() + seconds
     try:
-        return child.wait(seconds)
-    except subprocess.TimeoutExpired:
+        while not ENDING.is_set() and (left := deadline - time.monotonic()) > 0:
+            try:
+                return child.wait(min(left, 0.5))
+            except subprocess.TimeoutExpired:
+                pass
         return 124
     finally:
         if child.poll() is None:
             stop(child)
+
+
+@contextlib.contextmanager
+def threads(count):
+    """A pool; what interrupts us also ends what was started in it."""
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            yield pool
+        except BaseException:
+            ENDING.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def stop(child):
@@ -169,16 +189,14 @@ def run_pytest(name, folders, seconds, tally, layer, marker=None):
     env = {"LIMPID": str(program), "LIMPID_BUILD": name, "PYTHONDONTWRITEBYTECODE": "1",
            **SANITIZER_ENV}
     deadline = time.monotonic() + seconds
-    pytest = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-              *(["-m", marker] if marker else [])]
+    pytest = [PYTHON, "-m", "pytest", "-q", *(["-m", marker] if marker else [])]
     expected = collect([*pytest, "--collect-only", *folders], env, tally, layer)
 
     def one(file):
         with tempfile.TemporaryDirectory(prefix="limpid-check-") as temporary, \
                 tempfile.TemporaryFile("w+", errors="replace") as output:
             report = Path(temporary) / "report.xml"
-            command = [*pytest, f"--timeout={TEST_SECONDS}",
-                       f"--junitxml={report}", file]
+            command = [*pytest, f"--timeout={TEST_SECONDS}", f"--junitxml={report}", file]
             command = command if "structure" in layer else as_root(command, env)
             command = without_randomisation(command) if name == "tsan" else command
             limit = max(0, min(FILE_SECONDS, deadline - time.monotonic()))
@@ -191,7 +209,7 @@ def run_pytest(name, folders, seconds, tally, layer, marker=None):
             return file, status, took, output.read(), cases
 
     at_once = 1 if "structure" in layer else os.cpu_count()  # those share the build directory
-    with ThreadPoolExecutor(at_once or 1) as pool:
+    with threads(at_once or 1) as pool:
         largest_first = sorted(expected, key=expected.get, reverse=True)
         for file, status, took, text, cases in pool.map(one, largest_first):
             bad = count_cases(cases, tally, layer)
@@ -269,7 +287,7 @@ def run_fuzz(seconds_each, tally, layer):
     if not targets:
         tally.fail(layer, "fuzz", "no target was built")
         return
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with threads(os.cpu_count() or 1) as pool:
         for target, status, text in pool.map(lambda t: fuzz_one(t, seconds_each), targets):
             last = [line for line in text.splitlines() if line.startswith("Done ")]
             print(f"{target.name}: {last[0] if last else 'exit status ' + str(status)}", flush=True)

@@ -11,6 +11,8 @@ import pytest
 def pytest_sessionstart():
     # A shell has its background ignore these (nohup and & in scripts): what is started here would.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A TERM ends the run as ^C does: with all finalizers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 

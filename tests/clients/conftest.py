@@ -23,10 +23,6 @@ from nameserver import NameServer  # noqa: E402
 from origin import Nginx  # noqa: E402
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "tsan: worth its time under ThreadSanitizer too")
-
-
 def pytest_collection_modifyitems(items):
     reason = None
     if os.geteuid() != 0:

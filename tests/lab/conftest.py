@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
 import os
-import signal
 
 import pytest
 
@@ -14,17 +13,6 @@ from lab.names import Forward, Wide
 from lab.queue import Queue
 from lab.road import Road
 from lab.topology import Lab, Way
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "plain: rules, files and programs of others: run once, "
-                            "without sanitizers")
-    config.addinivalue_line("markers", "tsan: worth its time under ThreadSanitizer too")
-
-
-def pytest_sessionstart():
-    # A TERM ends the run as ^C does: with all finalizers.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The front door: Makefile and scripts."""
 
+import importlib.util
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -54,3 +56,17 @@ def test_no_file_is_left_out_of_the_build():
     lacking += [name(path) for path in files(".c", folders=("fuzz",))
                 if path.stem.removeprefix("fuzz_") not in words]
     assert not lacking, "\n".join(lacking)
+
+
+def test_what_interrupts_check_ends_what_it_started():
+    """Else ^C would wait for all that is left."""
+    spec = importlib.util.spec_from_file_location("check", ROOT / "scripts" / "check.py")
+    check = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(check)
+    with pytest.raises(KeyboardInterrupt), check.threads(1) as pool:
+        running = pool.submit(check.run, ["sleep", "1000"], 900)
+        waiting = pool.submit(check.run, ["sleep", "1000"], 900)
+        while not running.running():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert running.result() == 124 and waiting.cancelled()
