@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Theory of operation.  A connection to a server outlives the request it was dialled for.  It is
- * watched all the time, by a watch of its own: while it waits, any event means that the server
- * closes it, or says something that nobody asked for, and it is closed.  What is left is the race
- * between that event and the next request; whoever uses a connection that has waited must be
- * ready to send the request again.
+ * watched all the time, by a watch of its own: while it waits, anything to be read means that the
+ * server closes it, or says something that nobody asked for, and it is closed.  (An event alone
+ * does not: it may be about bytes that were read in the same round, on an event of the client.)
+ * What is left is the race between that event and the next request; whoever uses a connection
+ * that has waited must be ready to send the request again.
  *
  * Each thread has its own.  A connection serves whoever asks for the same target with the same
  * plan; one with a client's source address serves that client alone, and one by which a client has
@@ -35,6 +36,13 @@ struct origins {
 	unsigned int n, n_owned;
 };
 
+static bool is_silent(struct origin *o)
+{
+	uint8_t byte;
+
+	return !o->end.hup && !o->end.failed && stream_read(o->end.top, &byte, 1) == -EAGAIN;
+}
+
 static void origin_on_ready(struct watch *w, uint32_t ready)
 {
 	struct origin *o = container_of(w, struct origin, end.watch);
@@ -42,7 +50,7 @@ static void origin_on_ready(struct watch *w, uint32_t ready)
 	end_note(&o->end, ready);
 	if (o->flow)
 		flow_run(o->flow);
-	else if (ready & ~(uint32_t)READY_OUT)
+	else if ((ready & ~(uint32_t)READY_OUT) && !is_silent(o))
 		origin_close(o, true);
 }
 

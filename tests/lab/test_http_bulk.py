@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Large content of requests in absolute form: from socket to socket, and never more than its own."""
+import os
+import signal
+import socket
+import time
+
 import pytest
 
 from lab import sock
@@ -70,6 +75,34 @@ def test_down(pair, length):
         assert pair.client.message().body == data
         sending.result()
     assert pair.offload() == ("splice" if length > LENGTHS[2] else "copy")
+
+
+def test_events_of_both_ends_in_one_round(pair):
+    """The client's lets the answer be read to its end; the server's is then about bytes that have
+    been read, and not about a connection that waits."""
+    def unread():
+        name = "%s:%d" % pair.server.sock.getpeername()
+        out = pair.lab.proxy.run("ss", "-Htn", "src", name).split()
+        return int(out[1])
+    chunk = b"4000\r\n" + sock.pattern(0x4000) + b"\r\n"
+    pair.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    for _ in range(3):
+        pair.begin(GET).result()
+        pair.server.message()
+        pair.server.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not unread():
+            pair.server.sock.sendall(chunk)
+            time.sleep(0.002)
+        os.kill(pair.limpid.pid, signal.SIGSTOP)
+        try:
+            pair.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            while not sock.silent(pair.client.sock):
+                pair.client.rest += pair.client.sock.recv(1 << 20)
+            assert b"\r\n0\r\n" not in pair.client.rest
+            pair.server.sock.sendall(b"0\r\n\r\n")
+        finally:
+            os.kill(pair.limpid.pid, signal.SIGCONT)
+        pair.client.message()
 
 
 def test_more_than_was_asked_for(pair):
