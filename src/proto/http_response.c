@@ -194,7 +194,9 @@ static bool content_read(struct hub *h, struct http_out *o, uint8_t *bytes, size
 		return false;
 	}
 	h->down_bytes += content;
-	if (o->len + content + HTTP1_CHUNK_LINE_CAP < o->cap && (o->len || h->down_chunked)) {
+	/* each trailer may grow by a space */
+	if (o->len + content + HTTP1_CHUNK_LINE_CAP + trailers.len + HTTP1_MAX_FIELDS < o->cap &&
+	    (o->len || h->down_chunked)) {
 		http_put_content(o, direct, h->down_chunked);
 		direct.len = 0;
 	} else if (h->down_chunked) { /* larger than what is left behind the head */

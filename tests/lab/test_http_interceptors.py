@@ -94,6 +94,16 @@ def test_held_to_the_end(watched, head):
     assert client.message().body == data
 
 
+def test_trailers_behind_as_much_as_is_written_at_once(watched):
+    """What goes on may be longer than what came: the answer is whole all the same."""
+    trailers = "".join(f"x{i}:\r\n" for i in range(100))
+    for size in range((128 << 10) - 200 - len(trailers), (128 << 10) - 30, 64):
+        _, answer = watched.exchange(
+            watched.client(), "/hold", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
+            f"{size:x}\r\n{'x' * size}\r\n0\r\n{trailers}\r\n".encode())
+        assert len(answer.body) == size and answer.trailers.count(b"\r\n") == 100
+
+
 def test_more_at_the_end(watched):
     """Of an answer that ends with its connection."""
     _, answer = watched.exchange(watched.client(), "/more", b"HTTP/1.1 200 OK\r\n\r\nall")
