@@ -31,7 +31,7 @@ static void look_release(struct flow *f)
 	f->look_sent = 0;
 }
 
-/* Keep @s behind what is kept already. */
+/* Keep @s behind what is kept already: what there was room for, or what a proto had read. */
 static int look_keep(struct flow *f, struct span s)
 {
 	struct realm *realm = f->worker->realm;
@@ -43,7 +43,7 @@ static int look_keep(struct flow *f, struct span s)
 		flow_close(f, WHY_LIMIT);
 		return -ENOBUFS;
 	}
-	r = buf_append(&f->look, s, look_limit(f));
+	r = buf_append(&f->look, s, SIZE_MAX);
 	if (r < 0) {
 		atomic_fetch_sub(&realm->look_ahead_bytes, s.len);
 		flow_close(f, WHY_INTERNAL);
@@ -239,7 +239,7 @@ static bool learn_opening(struct flow *f)
 static bool learn_once(struct flow *f)
 {
 	struct lane_tools *t = &f->worker->tools;
-	size_t room = look_limit(f) - f->look.len;
+	size_t room = f->look.len < look_limit(f) ? look_limit(f) - f->look.len : 0;
 	bool last = false, kept = f->look.len > 0;
 	ssize_t n = 0;
 

@@ -407,6 +407,16 @@ def test_pipelined_of_every_kind(client, origin):
     assert client.message(no_body=True).status == 304 and client.message().body == b"ok"
 
 
+def test_connect_afterwards_and_more_than_is_looked_at(lab, serve, origin):
+    """What has come behind the CONNECT is the tunnel's, however much it is."""
+    serve(config(more="limits: { look-ahead: 1KiB }"))
+    client, inside = Client(lab), b"inside" * 1000
+    exchange(client, origin)
+    client.send(f"CONNECT {ORIGIN} HTTP/1.1\r\nHost: x\r\n\r\n".encode() + inside)
+    assert client.message(no_body=True).status == 200
+    assert sock.read_exactly(origin.accept().sock, len(inside)) == inside
+
+
 @pytest.mark.parametrize("scheme", ["NTLM", "negotiate"])
 def test_login_to_the_server_by_connection(lab, client, origin, scheme):
     """RFC 4559: who logs in so logs the connection in, and it is for nobody else."""
