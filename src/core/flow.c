@@ -347,6 +347,7 @@ static void relay_open(struct flow *f)
 	}
 	if (o->opened)
 		o->opened(f->worker, f);
+	flow_hear_names(f);
 	if (flow_intercept(f) < 0) {
 		flow_close(f, WHY_FILTER);
 		return;

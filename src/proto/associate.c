@@ -112,7 +112,19 @@ static void ended(void *owner, const struct datagram_report *report)
 	w->realm->parts.datagrams->ended(w, &ours);
 }
 
-static const struct datagram_ops datagram_ops = { .decide = decide, .ended = ended };
+static void replied(void *owner, const struct addr *client, struct span payload)
+{
+	struct association *a = owner;
+	struct worker *w = a->flow->worker;
+
+	w->realm->parts.datagrams->replied(w, client, payload);
+}
+
+static const struct datagram_ops datagram_ops = {
+	.decide = decide,
+	.replied = replied,
+	.ended = ended,
+};
 
 static bool may(struct associate_names *names, const char *name, const struct addr *to)
 {
