@@ -2,6 +2,7 @@
 #ifndef CORE_HTTP_EXCHANGE_H
 #define CORE_HTTP_EXCHANGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/span.h"
@@ -13,10 +14,11 @@
  * @status:	what the client was told; 0: nothing
  * @minor:	HTTP/1.@minor of the client
  * @up_bytes, @down_bytes: of content
+ * @served:	by a server, whose connection is still there
  * @why:	WHY_FINISHED, or what went wrong
  *
- * Target, name, user and decision are those of the flow at that moment.  Spans are cut to what a
- * record shows, and valid during the call.
+ * Target, name, user, decision, plan and source are those of the flow at that moment.  Spans are
+ * cut to what a record shows, and valid during the call.
  */
 struct http_exchange {
 	struct span method, url, user_agent, content_type;
@@ -24,6 +26,7 @@ struct http_exchange {
 	unsigned int minor;
 	uint64_t start_us;
 	uint64_t up_bytes, down_bytes;
+	bool served;
 	enum why why;
 };
 

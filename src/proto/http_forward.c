@@ -199,6 +199,7 @@ static void forget_last(struct hub *h)
 		facts->target = (struct addr){ 0 };
 		facts->mismatch = false;
 		f->decision = (struct decision){ 0 };
+		f->plan = (struct plan){ 0 };
 	}
 }
 
@@ -217,6 +218,7 @@ static void record(struct hub *h, enum why why)
 		.start_us = h->start_us,
 		.up_bytes = h->up_bytes,
 		.down_bytes = h->down_bytes,
+		.served = h->origin,
 		.why = why,
 	};
 

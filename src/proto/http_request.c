@@ -332,6 +332,7 @@ static size_t request_begin(struct hub *h, struct request *q, uint8_t *bytes, si
 	h->asked = true;
 	policy_decide(f->snapshot->policy, &f->facts, &d);
 	f->decision = d;
+	f->plan = d.plan;
 	if (d.final && d.verdict != VERDICT_ACCEPT) {
 		f->announced = false;
 		flow_announce(f);

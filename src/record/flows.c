@@ -209,32 +209,35 @@ static const char *offload_used(const struct flow *f)
 	return f->up.was_spliced || f->down.was_spliced ? "splice" : "copy";
 }
 
-static void json_limpid(struct json *j, const struct flow *f)
+/* What was asked for and by whom, and what policy said: of a flow, and of each exchange in one. */
+static void json_decided(struct json *j, const struct flow *f)
 {
 	const struct rule *rule = f->decision.rule;
-	bool ruled = f->decision.final;
 
-	json_open(j, "limpid");
-	json_str(j, "listener", span_str(f->listener->name));
 	if (f->facts.learnt_name && !f->facts.host)
 		json_str(j, "learnt_name", span_str(f->facts.learnt_name));
-	if (f->facts.target_name)
-		json_str(j, "target_name", span_str(f->facts.target_name));
+	json_opt(j, "target_name", f->facts.target_name);
 	json_opt(j, "asked", f->facts.asked);
 	if (f->facts.mismatch)
 		json_bool(j, "mismatch", true);
 	if (rule)
 		json_str(j, "rule", span_str(rule->name));
-	if (ruled)
+	if (f->decision.final)
 		json_str(j, "action", span_str(verdict_name(f->decision.verdict)));
 	json_bool(j, "inspected", false);
 	if (f->plan.via)
 		json_str(j, "via", span_str(f->plan.via->name));
 	if (f->facts.bind)
 		json_bool(j, "bind", true);
-	if (f->facts.user)
-		json_str(j, "user", span_str(f->facts.user));
+	json_opt(j, "user", f->facts.user);
 	json_proxy_header(j, f->facts.proxy);
+}
+
+static void json_limpid(struct json *j, const struct flow *f)
+{
+	json_open(j, "limpid");
+	json_str(j, "listener", span_str(f->listener->name));
+	json_decided(j, f);
 	if (end_is_open(&f->server))
 		json_str(j, "source", span_str(source_got_name(f->source_got)));
 	json_str(j, "why", span_str(why_word(f->why)));
@@ -320,7 +323,6 @@ static void json_request(struct json *j, const struct flow *f, const struct http
 static void exchange(struct worker *w, const struct flow *f, const struct http_exchange *x)
 {
 	const struct flow_recorder *r = w->record;
-	const struct rule *rule = f->decision.rule;
 	char line[RECORD_JSON_BYTES];
 	struct json j;
 	ssize_t n;
@@ -336,12 +338,9 @@ static void exchange(struct worker *w, const struct flow *f, const struct http_e
 	json_open(&j, "limpid");
 	json_str(&j, "listener", span_str(f->listener->name));
 	json_time(&j, "start", x->start_us);
-	if (rule)
-		json_str(&j, "rule", span_str(rule->name));
-	if (f->decision.final)
-		json_str(&j, "action", span_str(verdict_name(f->decision.verdict)));
-	if (f->facts.user)
-		json_str(&j, "user", span_str(f->facts.user));
+	json_decided(&j, f);
+	if (x->served)
+		json_str(&j, "source", span_str(source_got_name(f->source_got)));
 	json_str(&j, "why", span_str(why_word(x->why)));
 	json_close(&j);
 	n = json_end(&j);

@@ -2,7 +2,7 @@
 """Requests in absolute form whose servers are reached through upstream proxies."""
 import pytest
 
-from lab import configs, http, sock
+from lab import configs, http, introduce, sock
 from lab.http import LISTENERS, Client, Reader, config
 from lab.limpid import Limpid
 from lab.names import NS
@@ -140,6 +140,40 @@ def test_each_by_its_rule(lab, serve):
     answer(near)
     assert client.message().body == b"ok"
     names.close()
+
+
+def test_record_of_each(lab, serve):
+    """What one exchange was told, and by whom, stands in its record and not in the next one's."""
+    far = lab.listen(4, SERVER_2[4], UP)
+    listener = lab.listen(4, SERVER[4], PORT)
+    sender = introduce.TRUSTED[4]
+    limpid = serve(config(
+        f"  - {{ name: far, match: {{ domain: far.test }}, action: accept, via: up }}\n"
+        f"  - {{ name: near, match: {{ port: {PORT} }}, action: accept }}",
+        listeners=LISTENERS.replace("mode: http", "mode: http, proxy-protocol: require, "
+                                    f"trusted: [{sender}]"), more=ONE + "dialers:\n" + dialer("http")))
+    client, who = Client(lab), ("192.0.2.7", 40007)
+    client.send(introduce.v1(who, (PROXY[4], http.PORT)))
+    client.send(get("far.test:81"))
+    tunnel = Reader(lab.accept(far))
+    tunnel.head()
+    tunnel.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    answer(tunnel)
+    assert client.message().body == b"ok"
+    client.send(f"GET http://{ORIGIN}/ HTTP/1.1\r\nHost: other.test\r\n\r\n")
+    answer(Reader(lab.accept(listener)))
+    assert client.message().body == b"ok"
+    assert client.ask(get("no.test:82")).status == 403
+    seen = limpid.records.wait(lambda r: r["event_type"] == "http", count=3)
+    header = {"version": 1, "sender_ip": sender, "sender_port": client.name[1]}
+    by_far, by_near, refused = ({k: v for k, v in r["limpid"].items() if k != "start"}
+                                for r in seen)
+    same = {"listener": "proxy", "inspected": False, "proxy_header": header}
+    assert by_far == same | {"target_name": "far.test", "rule": "far", "action": "accept",
+                             "via": "up", "source": "own", "why": "finished"}
+    assert by_near == same | {"mismatch": True, "rule": "near", "action": "accept",
+                              "source": "own", "why": "finished"}
+    assert refused == same | {"target_name": "no.test", "action": "deny", "why": "denied"}
 
 
 def test_same_target_by_two_ways(lab, serve):
