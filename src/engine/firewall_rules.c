@@ -16,7 +16,8 @@
  * be taken for something new: connection tracking knows the direction.
  *
  * From here: only a connection that begins is looked at; its mark is kept with the connection.
- * So a session that was there before, or that somebody opened to this host, is left alone.
+ * So a session that was there before, or that somebody opened to this host, is left alone.  But
+ * what is exempt is asked of each datagram.
  *
  * A SYN for an honest listener is held before all that, and comes on when it is let go.  It is
  * decided upon twice, by the same words.  Where nf_tables cannot queue, a mark of its own brings
@@ -437,6 +438,16 @@ static void print_prerouting(const struct firewall_writer *w)
 	fputs("\t}\n", w->f);
 }
 
+/* A tunnel's datagrams are one session for ever: what exempts them must not wait for its end. */
+static bool exempts_datagrams(const struct config *c)
+{
+	for (size_t i = 0; i < c->firewall.n_exempt; i++)
+		if (c->firewall.exempt[i].traffic & FIREWALL_FROM_HERE &&
+		    c->firewall.exempt[i].networks & 1u << NETWORK_UDP)
+			return true;
+	return false;
+}
+
 static void print_output(const struct firewall_writer *w)
 {
 	const struct config *c = w->c;
@@ -447,6 +458,8 @@ static void print_output(const struct firewall_writer *w)
 		c->firewall.priority);
 	print_own(w);
 	fputs("\t\tct direction reply accept\n", w->f);
+	if (exempts_datagrams(c))
+		fprintf(w->f, "\t\tmeta l4proto udp jump %s\n", exempt_name(FIREWALL_FROM_HERE));
 	for (size_t i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].mode == LISTENER_TPROXY &&
 		    firewall_rules_bring(c, i, FIREWALL_FROM_HERE)) {

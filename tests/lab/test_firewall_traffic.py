@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from lab.ground import KEEP, LISTENERS, OWN, REDIRECT, WAYS, config
+from lab.ground import FROM_HERE, KEEP, LISTENERS, OWN, REDIRECT, WAYS, config
 from lab.road import PORT, Road
 from lab.sock import read_exactly, read_to_reset
 from lab.topology import CLIENT, PROXY, PROXY_FAR, SERVER, SERVER_2
@@ -98,6 +98,19 @@ def test_local_udp(road, uid):
     assert seen != name
     record = way.limpid.records.of(name)
     assert (record["dest_ip"], record["dest_port"]) == server.getsockname()[:2]
+
+
+def test_exempt_datagrams_of_a_session_that_goes_on(road):
+    """...as those of a tunnel do: it is not waited until connection tracking has forgotten it."""
+    way = road(WAYS["tproxy"])
+    server = way.lab.udp(way.lab.server, way.family, SERVER[way.family], PORT)
+    client = way.lab.udp(way.host.ns, way.family, PROXY_FAR[way.family])
+    seen, name = way.ask(client, server)
+    assert seen != name
+    way.host.firewall("up", config(FROM_HERE + "  exempt: [ { traffic: local, network: udp, "
+                                   f"port: {PORT} }} ]\n"))
+    seen, name = way.ask(client, server)
+    assert seen == name
 
 
 def test_session_that_was_there_goes_on(host, family):
