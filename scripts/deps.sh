@@ -20,7 +20,7 @@ test=("${build[@]}" clang libclang-rt-14-dev python3-pytest python3-pytest-timeo
 	microsocks dante-server tinyproxy dnsdist pdns-recursor
 	ngtcp2-client ngtcp2-server iperf3
 	dante-client proxychains4 netcat-openbsd openssh-server tnftp python3-pyftpdlib
-	chromium python3-websockets)
+	chromium python3-websockets wireguard-tools wireguard-go)
 demo=("${build[@]}" nftables iproute2 util-linux nginx-light curl git openssl)
 bench=("${build[@]}" nftables iptables iproute2 procps util-linux strace
 	nginx-light libnginx-mod-stream haproxy

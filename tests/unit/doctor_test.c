@@ -183,6 +183,99 @@ static void test_default_route(void **state)
 	expect(b, "default-route", FINDING_WARN, "ip route add default");
 }
 
+/* What is found about the tunnels, whatever else is. */
+static void expect_tunnel(struct bed *b, const char *firewall, enum finding_status status,
+			  const char *cure)
+{
+	const struct finding *found = NULL;
+	char text[1024];
+
+	snprintf(text, sizeof(text),
+		 "listeners: [ { name: l, mode: tproxy, address: \"127.0.0.1:50080\", "
+		 "network: [tcp, udp] } ]\nrules: [ { name: all, action: accept } ]\n"
+		 "firewall:\n%s",
+		 firewall);
+	set_config(b, text);
+	examine(b);
+	for (size_t i = 0; i < b->findings.n; i++)
+		if (!strcmp(b->findings.all[i].check, "tunnels")) {
+			assert_null(found);
+			found = &b->findings.all[i];
+		}
+	if (!cure) {
+		assert_null(found);
+		return;
+	}
+	assert_non_null(found);
+	assert_int_equal(found->status, status);
+	assert_string_equal(found->cure, cure);
+}
+
+#define ALL_LOCAL " intercept: [ { listener: l, traffic: [routed, local] } ]\n"
+#define CURE(what) "add { traffic: local, network: udp, " what " } to firewall.exempt in F"
+
+/* A kernel's WireGuard as ip(8) and wg(8) show it. */
+static void test_wireguard(void **state)
+{
+	static const struct {
+		const char *firewall, *cure;
+		enum finding_status status;
+	} cases[] = {
+		{ ALL_LOCAL,
+		  CURE("destination: [\"192.0.2.1\", \"192.0.2.2\"], port: [51820, 443]"),
+		  FINDING_WARN },
+		{ ALL_LOCAL " exempt: [ { destination: 192.0.2.1 }, { user: root } ]\n",
+		  CURE("destination: [\"192.0.2.2\"], port: [443]"), FINDING_WARN },
+		{ ALL_LOCAL " exempt: [ { destination: 192.0.2.1 }, { source: 192.0.2.0/24 } ]\n",
+		  CURE("destination: [\"192.0.2.2\"], port: [443]"), FINDING_WARN },
+		{ ALL_LOCAL " exempt: [ { network: tcp }, { port: [400-500, 51820] } ]\n", "",
+		  FINDING_OK },
+		{ ALL_LOCAL " exempt: [ { destination: 192.0.2.0/24, network: udp } ]\n", "",
+		  FINDING_OK },
+		{ " intercept: [ { listener: l, traffic: local, network: tcp } ]\n", "",
+		  FINDING_OK },
+		{ " intercept: [ { listener: l, user: root } ]\n", "", FINDING_OK },
+		{ " intercept: [ { listener: l, traffic: local, port: [53, 80] } ]\n", "",
+		  FINDING_OK },
+		{ " intercept: [ { listener: l, traffic: local, interface: wg0 } ]\n", "",
+		  FINDING_OK },
+		{ " intercept: [ { listener: l } ]\n", NULL, FINDING_OK },
+	};
+	struct bed *b = *state;
+
+	set_json(&b->host.links, "[{\"ifname\":\"wg0\",\"flags\":[\"UP\"],\"linkinfo\":"
+				 "{\"info_kind\":\"wireguard\"}}]");
+	b->host.wireguard = (char *)"wg0\tkey=\t192.0.2.1:51820\nwg0\tkey=\t(none)\n"
+				    "wg0\tkey=\t192.0.2.2:443\nwg0\tkey=\t[2001:db8::1]:7\n"
+				    "wg\tkey=\t192.0.2.9:9\n\n";
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		expect_tunnel(b, cases[i].firewall, cases[i].status, cases[i].cure);
+	b->host.wireguard = NULL;
+	expect_tunnel(b, ALL_LOCAL, FINDING_WARN, "apt-get install wireguard-tools");
+	expect_tunnel(b, " intercept: [ { listener: l, traffic: local, network: tcp } ]\n",
+		      FINDING_OK, NULL);
+	b->host.wireguard = (char *)"";
+	expect_tunnel(b, ALL_LOCAL, FINDING_OK, NULL);
+}
+
+static void test_overlays(void **state)
+{
+	struct bed *b = *state;
+
+	set_json(&b->host.links,
+		 "[{\"ifname\":\"vx0\",\"flags\":[],\"linkinfo\":{\"info_kind\":\"vxlan\","
+		 "\"info_data\":{\"id\":7,\"remote\":\"192.0.2.1\",\"port\":4789}}}]");
+	expect_tunnel(b, ALL_LOCAL, FINDING_WARN,
+		      CURE("destination: [\"192.0.2.1\"], port: [4789]"));
+	set_json(&b->host.links,
+		 "[{\"ifname\":\"gnv0\",\"flags\":[],\"linkinfo\":{\"info_kind\":\"geneve\","
+		 "\"info_data\":{\"external\":true,\"port\":6081}}}]");
+	expect_tunnel(b, ALL_LOCAL, FINDING_WARN, CURE("port: [6081]"));
+	expect_tunnel(b, ALL_LOCAL " exempt: [ { destination: 192.0.2.1 } ]\n", FINDING_WARN,
+		      CURE("port: [6081]"));
+	expect_tunnel(b, ALL_LOCAL " exempt: [ { port: 6081 } ]\n", FINDING_OK, "");
+}
+
 static void test_rule_text(void **state)
 {
 	struct bed *b = *state;
@@ -228,7 +321,7 @@ int main(void)
 		TEST(test_healthy),	   TEST(test_settings),	     TEST(test_rp_filter_of_all),
 		TEST(test_process),	   TEST(test_run),	     TEST(test_loopback_and_kernel),
 		TEST(test_policy_routing), TEST(test_default_route), TEST(test_rule_text),
-		TEST(test_print),
+		TEST(test_wireguard),	   TEST(test_overlays),	     TEST(test_print),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

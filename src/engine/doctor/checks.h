@@ -88,6 +88,9 @@ void check_open_proxy(struct examination *e);
 void check_policy_routing(struct examination *e);
 void check_default_route(struct examination *e);
 
+/* whose datagrams are intercepted (tunnels.c) */
+void check_tunnels(struct examination *e);
+
 /* the firewall's rules (rules.c, marks.c) */
 void check_rules(struct examination *e);
 void check_loop(struct examination *e);

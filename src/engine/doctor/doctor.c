@@ -100,6 +100,7 @@ static const struct check {
 	{ "queue", is_honest, check_queue },
 	{ "route_localnet", intercepts, check_route_localnet },
 	{ "loop", intercepts, check_loop },
+	{ "tunnels", takes_from_here, check_tunnels },
 	{ "policy-routing", takes_tproxy, check_policy_routing },
 	{ "return-path", keeps_source, check_return_path },
 	{ "translation", takes_routed, check_translation },

@@ -135,6 +135,7 @@ struct host *host_read(bool with_run)
 	h->has_ip = command_exists("ip");
 	read_ip(h);
 	read_rules(h);
+	h->wireguard = ask("wg show all endpoints");
 	if (with_run)
 		try_run(h);
 	return h;
@@ -153,6 +154,7 @@ void host_free(struct host *h)
 	json_decref(h->links);
 	json_decref(h->nft);
 	free(h->nft_text);
+	free(h->wireguard);
 	free(h->nft_said);
 	free(h->kernel_said);
 	free(h->run_said);

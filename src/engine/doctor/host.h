@@ -23,6 +23,7 @@ enum {
  * @nft_text:	nft -a list ruleset: the same for people
  * @iptables:	what iptables-save says of the tables that are written through nft
  * @legacy:	what iptables-legacy-save says
+ * @wireguard:	wg show all endpoints
  * @nft_said:	why the rules could not be read, a sentence; NULL: they could
  * @kernel_said: why the kernel refused rules such as ours; NULL: it takes them, or was not asked
  * @run_said:	why `limpid run` was refused; NULL: it was not, or was not asked
@@ -39,6 +40,7 @@ struct host {
 	char *nft_text;
 	char *iptables[HOST_FAMILIES];
 	char *legacy[HOST_FAMILIES];
+	char *wireguard;
 	char *nft_said;
 	char *kernel_said;
 	char *run_said;
