@@ -181,6 +181,7 @@ static void block_signals(sigset_t *signals)
 	sigaddset(signals, SIGINT);
 	sigaddset(signals, SIGHUP);
 	sigaddset(signals, SIGPIPE);
+	sigaddset(signals, SIGXFSZ); /* a file of records at its limit */
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 

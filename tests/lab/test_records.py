@@ -205,3 +205,19 @@ def test_queue_overflow_is_counted_and_said(lab, keeper, tmp_path):
         assert re.search(r"(?i)\b\d+\b.*record|record.*\b\d+\b", limpid.stderr())
     finally:
         os.close(reader)
+
+
+def test_records_that_may_not_grow(lab, keeper):
+    """At the limit of a file's size (LimitFSIZE=, ulimit -f) lines are lost, and nothing else."""
+    limpid = keeper.get(configs.EVERY_WAY + "log: { level: warning }\n",
+                        ("prlimit", "--fsize=4096:4096", "--"))
+    way = Way(lab)
+    listener = way.listen()
+    for _ in range(12):
+        client, server = way.pair(listener)
+        client.sendall(b"x")
+        assert read_exactly(server, 1) == b"x"
+        client.close()
+        server.close()
+    eventually(lambda: "lost" in limpid.stderr(), "the loss is said")
+    keeper.stop()
