@@ -106,6 +106,7 @@ int firewall_state_write(const char *path, const struct firewall_state *s)
 	const struct firewall_place *p = &s->place;
 	char temporary[160];
 	FILE *f;
+	int r;
 
 	snprintf(temporary, sizeof(temporary), "%s.new", path);
 	f = fopen(temporary, "we");
@@ -121,7 +122,11 @@ int firewall_state_write(const char *path, const struct firewall_state *s)
 			fprintf(f, "set %s %s\nwas %s %s\n", firewall_value_names[i],
 				s->values[i].set, firewall_value_names[i], s->values[i].was);
 	fputs("end\n", f);
-	if (ferror(f) | fclose(f))
-		return -EIO;
-	return rename(temporary, path) < 0 ? -errno : 0;
+	r = fflush(f) || ferror(f) ? -errno : 0;
+	fclose(f);
+	if (!r && rename(temporary, path) < 0)
+		r = -errno;
+	if (r < 0)
+		unlink(temporary);
+	return r;
 }

@@ -377,6 +377,15 @@ def test_damaged_state_is_told(host):
     assert host.clean()
 
 
+def test_folder_of_state_that_is_full(host):
+    """Nothing is begun that could not be taken back."""
+    full = ("unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=4k t /run; head -c 4096 /dev/zero "
+            '>/run/x; "$@"; status=$?; ls /run/limpid; exit $status', "sh")
+    said = host.firewall("up", config(), prefix=full, status=1)
+    assert said.count("firewall-") == 1 and "No space left on device" in said
+    assert host.clean()
+
+
 def test_two_namespaces_do_not_meet(host, empty):
     host.firewall("up", config())
     host.ns, before = empty, snapshot(empty)
