@@ -120,6 +120,16 @@ def test_unit_is_accepted_and_hardened(image, tmp_path, name, command):
     assert done.returncode == 0, done.stdout
 
 
+def test_firewall_comes_back_when_all_rules_are_loaded_anew():
+    """/etc/nftables.conf flushes everybody's; what stands behind it in the unit is systemd's."""
+    lines = (PACKAGING / "systemd/limpid-firewall.service.in").read_text().splitlines()
+    said = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert "nftables.service" in said["After"].split()
+    assert "nftables.service" in said["PartOf"].split()
+    assert "nftables.service" in said["ReloadPropagatedFrom"].split()
+    assert said["ExecReload"] == said["ExecStart"]
+
+
 def test_sysusers_makes_the_user_of_the_unit(tmp_path):
     (tmp_path / "etc").mkdir()
     done = run("systemd-sysusers", f"--root={tmp_path}", PACKAGING / "sysusers.d/limpid.conf")
