@@ -144,6 +144,44 @@ static bool may(struct associate_names *names, const char *name, const struct ad
 	return d.final && d.verdict == VERDICT_ACCEPT;
 }
 
+/* Can it be said without an address? */
+static bool refused(struct associate_names *names, const char *name, uint16_t port)
+{
+	struct association *a = association_of(names);
+	struct worker *w = names->worker;
+	struct datagram_report report = {
+		.client = a->client,
+		.target = { .port = port },
+		.listener = a->flow->listener->name,
+		.user = a->flow->facts.user,
+		.asked = name,
+	};
+	struct facts facts = {
+		.network = NETWORK_UDP,
+		.listener = a->flow->listener->index,
+		.settled = true,
+		.client = a->client,
+		.target = report.target,
+		.target_name = text_dup(span_str(name)),
+	};
+	struct decision d = { 0 };
+
+	bool r;
+
+	if (facts.target_name && facts_fill(a, name, &facts) == 0)
+		policy_decide(w->realm->snapshot->policy, &facts, &d);
+	r = d.final && d.verdict != VERDICT_ACCEPT;
+	if (r) {
+		w->realm->parts.datagrams->decide(w, &facts, span_of(NULL, 0), &d);
+		report.rule = d.rule;
+		report.verdict = d.verdict;
+		report.why = d.verdict == VERDICT_DENY ? WHY_DENIED : WHY_REJECTED;
+		w->realm->parts.datagrams->ended(w, &report);
+	}
+	facts_done(&facts);
+	return r;
+}
+
 static void send_kept(struct associate_names *names, const struct udp_packet *packet)
 {
 	datagram_port_send(association_of(names)->port, packet);
@@ -216,6 +254,7 @@ static int association_new(struct flow *f, struct addr *ret)
 		a->client.port = announced.port;
 	associate_names_init(&a->names, f->worker);
 	a->names.may = may;
+	a->names.refused = refused;
 	a->names.send = send_kept;
 	a->names.failed = name_failed;
 	fd = udp_relay(ret, f->snapshot->mark);

@@ -7,6 +7,7 @@
  * next answer comes in another order.
  *
  * A name without an address is remembered, too: its datagrams are dropped, and it is said once.
+ * So is one that policy refuses whatever its address is, for the port it was asked about.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ struct kept {
  * struct name - one name
  * @n_pending:	answers that have not come
  * @address:	chosen; .family 0: none
+ * @refused_port: policy refuses it there; 0: it was asked for
  */
 struct name {
 	struct list link;
@@ -44,6 +46,7 @@ struct name {
 	unsigned int n_choices;
 	int error;
 	struct addr address;
+	uint16_t refused_port;
 	struct list kept;
 	uint64_t used_ms;
 	char text[];
@@ -54,6 +57,12 @@ static uint64_t now_ms(const struct associate_names *names)
 	return loop_now_ms(&names->worker->loop);
 }
 
+/* What a datagram takes while it is kept, be it empty. */
+static size_t kept_size(const struct udp_packet *packet)
+{
+	return sizeof(struct kept) + packet->payload.len;
+}
+
 static void kept_drop(struct name *n)
 {
 	struct list *l, *tmp;
@@ -61,7 +70,7 @@ static void kept_drop(struct name *n)
 	list_for_each(l, tmp, &n->kept) {
 		struct kept *k = list_entry(l, struct kept, link);
 
-		n->names->kept_bytes -= k->packet.payload.len;
+		n->names->kept_bytes -= kept_size(&k->packet);
 		list_del(l);
 		free(k);
 	}
@@ -133,7 +142,7 @@ static void answered(struct name *n)
 		port = k->packet.to.port;
 		k->packet.to = n->address;
 		k->packet.to.port = port;
-		names->kept_bytes -= k->packet.payload.len;
+		names->kept_bytes -= kept_size(&k->packet);
 		names->send(names, &k->packet);
 		free(k);
 	}
@@ -188,8 +197,8 @@ static struct name *name_find(const struct associate_names *names, const char *t
 	return NULL;
 }
 
-/* A new name, asked for.  NULL: there are too many, or no memory. */
-static struct name *name_new(struct associate_names *names, const char *text)
+/* A new name, asked for if @port may be.  NULL: no memory. */
+static struct name *name_new(struct associate_names *names, const char *text, uint16_t port)
 {
 	size_t len = strlen(text) + 1;
 	struct name *n;
@@ -207,6 +216,10 @@ static struct name *name_new(struct associate_names *names, const char *text)
 	n->used_ms = now_ms(names);
 	list_add_tail(&names->list, &n->link);
 	names->n++;
+	if (names->refused(names, text, port)) {
+		n->refused_port = port;
+		return n;
+	}
 	n->n_pending = 2;
 	ask(n, 4, &n->lookup_v4);
 	ask(n, 6, &n->lookup_v6);
@@ -218,16 +231,16 @@ static void keep(struct name *n, const struct udp_packet *packet)
 	struct associate_names *names = n->names;
 	struct kept *k;
 
-	if (names->kept_bytes + packet->payload.len > KEPT_MAX_BYTES)
+	if (names->kept_bytes + kept_size(packet) > KEPT_MAX_BYTES)
 		return;
-	k = malloc(sizeof(*k) + packet->payload.len);
+	k = malloc(kept_size(packet));
 	if (!k)
 		return;
 	k->packet = *packet;
 	if (packet->payload.len)
 		memcpy(k->bytes, packet->payload.data, packet->payload.len);
 	k->packet.payload.data = k->bytes;
-	names->kept_bytes += packet->payload.len;
+	names->kept_bytes += kept_size(packet);
 	list_add_tail(&n->kept, &k->link);
 }
 
@@ -237,13 +250,13 @@ bool associate_names_resolve(struct associate_names *names, const char *name,
 	struct name *n = name_find(names, name);
 	uint16_t port = packet->to.port;
 
-	if (n && is_stale(n)) {
+	if (n && (is_stale(n) || (n->refused_port && n->refused_port != port))) {
 		name_free(n);
 		n = NULL;
 	}
 	if (!n) {
-		n = name_new(names, name);
-		if (!n)
+		n = name_new(names, name, port);
+		if (!n || n->refused_port)
 			return false;
 		keep(n, packet);
 		answered(n); /* it may have been known already */

@@ -14,6 +14,8 @@ struct worker;
 /**
  * struct associate_names - the names that the client of one association sends to
  * @may:	does policy let it send to @to, an address of @name?
+ * @refused:	does policy refuse @name at @port, whatever its address is?  If so it has been
+ *		recorded, and nobody is asked
  * @send:	an address of a kept datagram's name is known
  * @failed:	@name has none; what was kept is dropped
  */
@@ -23,6 +25,7 @@ struct associate_names {
 	unsigned int n;
 	size_t kept_bytes;
 	bool (*may)(struct associate_names *names, const char *name, const struct addr *to);
+	bool (*refused)(struct associate_names *names, const char *name, uint16_t port);
 	void (*send)(struct associate_names *names, const struct udp_packet *packet);
 	void (*failed)(struct associate_names *names, const char *name, uint16_t port,
 		       enum why why);

@@ -6,6 +6,7 @@ import pytest
 
 from lab import socks as s5
 from lab import sock
+from lab.limpid import sanitized
 from lab.socks import Association, Socks
 from lab.topology import CLIENT, NO_ROUTE, PROXY, PROXY_FAR, SERVER, SERVER_2
 
@@ -155,6 +156,45 @@ def test_name_that_does_not_exist(socks):
     record = udp_record(socks, dest_port=7000)
     assert record["limpid"]["why"] == "name-unknown"
     a.asks(server)
+
+
+@pytest.mark.parametrize("action, why", [("reject", "rejected"), ("deny", "denied")])
+def test_no_question_where_the_name_is_refused(socks, action, why):
+    """It is said once for each port, and another port may be allowed."""
+    ns = socks.name_server(ZONE)
+    socks.start(rules=f"  - {{ name: no, match: {{ domain: db.test, port: [7000, 7001] }}, "
+                      f"action: {action} }}\n{s5.ALL}")
+    a = Association(socks)
+    server = server_of(socks, port=7002)
+    for _ in range(3):
+        a.send(b"question", "db.test", 7000)
+    record = udp_record(socks, dest_port=7000)
+    assert (record["limpid"]["rule"], record["limpid"]["why"]) == ("no", why)
+    assert record["limpid"]["target_name"] == "db.test"
+    a.send(b"question", "db.test", 7001)
+    assert udp_record(socks, dest_port=7001)["limpid"]["why"] == why
+    assert not ns.asked
+    a.send(b"question", "db.test", 7002)
+    a.answered(server)
+    a.tcp.close()
+    udp_record(socks, dest_port=7002)
+    assert sum(r.get("dest_port") == 7000 for r in socks.limpid.records.poll()) == 1
+
+
+def test_datagrams_that_wait_for_a_name_are_bounded(socks):
+    """Those without any content, too."""
+    ns = socks.name_server(ZONE, {"any": "hold"})
+    socks.start()
+    a = Association(socks)
+    a.send(b"", "db.test", 7000)
+    sock.eventually(lambda: ns.count("db.test") == 2, "both are asked for")
+    before = socks.limpid.rss_bytes()
+    for _ in range(40):
+        for _ in range(1000):
+            a.send(b"", "db.test", 7000)
+        a.asks(server_of(socks, port=socks.lab.free_port()))  # it has kept up
+    if not sanitized():
+        assert socks.limpid.rss_bytes() < before + (2 << 20)
 
 
 # --- who may send -------------------------------------------------------------------------------
