@@ -13,9 +13,9 @@ static void check_answer(struct span in, const struct dns_message *m)
 	REQUIRE(n <= DNS_ADDRESSES_MAX && (!n || ttl_s <= INT32_MAX));
 	for (size_t i = 0; i < n; i++)
 		REQUIRE((found[i].family == 4 || found[i].family == 6) && !found[i].port);
-	(void)dns_edns_bytes(in, m);
+	(void)dns_edns(in, m);
 	(void)dns_records_fault(in, m);
-	n = dns_empty_answer(in, m->question_end, DNS_SERVFAIL, false, true, empty);
+	n = dns_empty_answer(in, m->question_end, DNS_SERVFAIL, false, dns_edns(in, m), empty);
 	REQUIRE(n <= DNS_EMPTY_CAP && dns_parse(span_of(empty, n), &back) == CODEC_DONE);
 	REQUIRE(back.response && back.n_questions <= 1);
 }

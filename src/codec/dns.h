@@ -117,8 +117,16 @@ size_t dns_addresses(struct span in, const struct dns_message *m,
  */
 bool dns_records_fault(struct span in, const struct dns_message *m);
 
-/* The datagram that the sender of a query takes (RFC 6891 section 6.2.3); 0: it has no OPT. */
-uint16_t dns_edns_bytes(struct span in, const struct dns_message *m);
+/**
+ * struct dns_edns - what a query's OPT record says
+ * @takes_bytes: the datagram that its sender takes (RFC 6891 section 6.2.3); 0: it has no OPT
+ * @dnssec_ok:	DO, which answers have to repeat (RFC 3225 section 3)
+ */
+struct dns_edns {
+	uint16_t takes_bytes;
+	bool dnssec_ok;
+};
+struct dns_edns dns_edns(struct span in, const struct dns_message *m);
 
 #define DNS_EMPTY_CAP 512
 
@@ -126,12 +134,12 @@ uint16_t dns_edns_bytes(struct span in, const struct dns_message *m);
  * dns_empty_answer() - an answer to a query without any records but OPT, where the query has it
  * @query:	of which dns_parse() said CODEC_DONE, or at least the header is there
  * @question_bytes: how much of it is header and question
- * @opt:	the query has OPT
+ * @edns:	of the query
  *
  * Return: bytes written.
  */
 size_t dns_empty_answer(struct span query, size_t question_bytes, enum dns_rcode rcode,
-			bool truncated, bool opt, uint8_t dst[static DNS_EMPTY_CAP]);
+			bool truncated, struct dns_edns edns, uint8_t dst[static DNS_EMPTY_CAP]);
 
 /* Words of the IANA registry; NULL: no word here. */
 const char *dns_type_name(uint16_t type);

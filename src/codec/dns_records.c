@@ -9,6 +9,7 @@
 #define RECORD_FIXED_BYTES 10 /* type, class, TTL, length */
 #define OPT_BYTES 11
 #define OPT_TAKES_BYTES 1232 /* what fits any link (the DNS flag day of 2020) */
+#define OPT_DNSSEC_OK 0x8000 /* in the TTL */
 #define CLASS_IN 1
 
 static uint16_t u16_at(struct span in, size_t at)
@@ -117,25 +118,27 @@ bool dns_records_fault(struct span in, const struct dns_message *m)
 	return n_opts > 1;
 }
 
-uint16_t dns_edns_bytes(struct span in, const struct dns_message *m)
+struct dns_edns dns_edns(struct span in, const struct dns_message *m)
 {
 	size_t n = (size_t)m->n_answers + m->n_authority + m->n_additional;
+	const struct dns_edns none = { 0 };
 	size_t at = m->question_end;
 	struct dns_record r;
 
 	if (m->n_questions > 1)
-		return 0;
+		return none;
 	for (size_t i = 0; i < n && i < RECORDS_MAX; i++) {
 		if (dns_record_parse(in, &at, &r) != CODEC_DONE)
-			return 0;
+			return none;
 		if (r.type == DNS_TYPE_OPT)
-			return r.class < 512 ? 512 : r.class;
+			return (struct dns_edns){ .takes_bytes = r.class < 512 ? 512 : r.class,
+						  .dnssec_ok = r.ttl_s & OPT_DNSSEC_OK };
 	}
-	return 0;
+	return none;
 }
 
 size_t dns_empty_answer(struct span query, size_t question_bytes, enum dns_rcode rcode,
-			bool truncated, bool opt, uint8_t dst[static DNS_EMPTY_CAP])
+			bool truncated, struct dns_edns edns, uint8_t dst[static DNS_EMPTY_CAP])
 {
 	size_t n = question_bytes;
 
@@ -146,13 +149,14 @@ size_t dns_empty_answer(struct span query, size_t question_bytes, enum dns_rcode
 	dst[3] = (uint8_t)(0x80 | (query.data[3] & 0x10) | rcode);		 /* RA, CD */
 	memset(dst + 4, 0, 8);
 	dst[5] = n > DNS_HEADER_BYTES;
-	if (!opt)
+	if (!edns.takes_bytes)
 		return n;
 	dst[11] = 1;
 	memset(dst + n, 0, OPT_BYTES);
 	dst[n + 2] = DNS_TYPE_OPT;
 	dst[n + 3] = OPT_TAKES_BYTES >> 8;
 	dst[n + 4] = OPT_TAKES_BYTES & 255;
+	dst[n + 7] = edns.dnssec_ok ? OPT_DNSSEC_OK >> 8 : 0;
 	return n + OPT_BYTES;
 }
 

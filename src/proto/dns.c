@@ -62,7 +62,7 @@ static void refuse(struct dns_desk *d, const struct dns_client *c, struct span q
 
 	if (r->why != WHY_DENIED) {
 		r->answer = span_of(answer, dns_empty_answer(query, m->question_end, rcode, false,
-							     dns_edns_bytes(query, m), answer));
+							     dns_edns(query, m), answer));
 		client_send(c, r->answer);
 	}
 	report(d, r);
@@ -109,7 +109,7 @@ static uint16_t takes_bytes(const struct dns_client *c, uint16_t edns_bytes)
 static void query_ask(struct dns_desk *d, const struct dns_client *c, struct span query,
 		      struct dns_report *r)
 {
-	uint16_t edns_bytes = dns_edns_bytes(query, r->query);
+	struct dns_edns edns = dns_edns(query, r->query);
 	struct dns_ask *a = dns_ask_new(d, query, r->query);
 
 	if (!a) {
@@ -119,8 +119,8 @@ static void query_ask(struct dns_desk *d, const struct dns_client *c, struct spa
 	}
 	a->client = *c;
 	a->rule = r->rule;
-	a->opt = edns_bytes;
-	a->client.takes_bytes = takes_bytes(c, edns_bytes);
+	a->edns = edns;
+	a->client.takes_bytes = takes_bytes(c, edns.takes_bytes);
 	if (c->stream)
 		dns_stream_asks(c->stream, a);
 	dns_ask_begin(a);
@@ -203,11 +203,11 @@ void dns_answered(struct dns_ask *a, uint8_t *answer, size_t len)
 	} else {
 		r.answer = sent =
 			span_of(empty, dns_empty_answer(query, a->query.question_end, DNS_SERVFAIL,
-							false, a->opt, empty));
+							false, a->edns, empty));
 	}
 	if (sent.len > a->client.takes_bytes)
 		sent = span_of(empty, dns_empty_answer(query, a->query.question_end, answer[3] & 15,
-						       true, a->opt, empty));
+						       true, a->edns, empty));
 	/* before the client can use it */
 	if (len)
 		names_learn(d->worker->realm->names, &a->client.from, r.answer,

@@ -87,7 +87,7 @@ struct dns_ask {
 	struct own_port *own;
 	int fd;
 	bool by_tcp;
-	bool opt;
+	struct dns_edns edns;
 	uint16_t id;
 	unsigned int first, tried;
 	struct dns_message query;

@@ -13,8 +13,8 @@ from lab.limpid import sanitized
 from lab.names import NS
 from lab.nameserver import NameServer
 from lab.topology import PROXY, PROXY_FAR
-from test_dns import (FORMERR, NOERROR, NOTIMP, OPT, SERVFAIL, TXT, ZONE, Answer, Dns, Liar, hear,
-                      query, tell, truth)
+from test_dns import (AXFR, FORMERR, NOERROR, NOTIMP, OPT, REFUSED, SERVFAIL, TXT, ZONE, Answer, Dns,
+                      Liar, hear, query, tell, truth)
 
 PLAIN = query()
 HEADER = PLAIN[:12]
@@ -155,6 +155,20 @@ def test_how_much_a_client_takes(dns, size, takes):
     assert (len(answer.data), answer.truncated) == (takes, False)
     answer = say(s, whole)
     assert (answer.answers, answer.truncated) == (0, True)
+
+
+@pytest.mark.parametrize("ttl", [0, 0x8000])
+def test_answers_of_our_own_repeat_do(dns, ttl):
+    """RFC 3225 section 3, whatever the answer is."""
+    dns.name_server(moods={"AAAA": "servfail"})
+    dns.start()
+    s = dns.udp()
+    for name, kind, rcode in (("big.test", 1, NOERROR), ("db.test", 28, SERVFAIL),
+                              ("db.test", AXFR, NOTIMP), ("a.blocked.test", 1, REFUSED)):
+        answer = say(s, query(name, kind)[:10] + b"\0\1" + query(name, kind)[12:] +
+                     opt(512, ttl))
+        assert (answer.rcode, answer.answers) == (rcode, 0)
+        assert answer.data.endswith(opt(1232, ttl))
 
 
 # --- servers ------------------------------------------------------------------------------------

@@ -264,26 +264,28 @@ static void test_empty_answer(void **state)
 {
 	static const char query[] =
 		"\x12\x34\x01\x10\x00\x01\x00\x00\x00\x00\x00\x01" NAME "\x00\x01\x00\x01"
-		"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00";
+		"\x00\x00\x29\x10\x00\x00\x00\x80\x00\x00\x00"; /* DO */
 	struct span in = span_of(query, sizeof(query) - 1);
 	uint8_t answer[DNS_EMPTY_CAP];
 	struct dns_message q, m;
 	size_t n;
 
 	assert_int_equal(dns_parse(in, &q), CODEC_DONE);
-	assert_int_equal(dns_edns_bytes(in, &q), 4096);
-	assert_int_equal(dns_edns_bytes(span_head(in, in.len - 1), &q), 0);
-	n = dns_empty_answer(in, q.question_end, DNS_REFUSED, true, true, answer);
+	assert_int_equal(dns_edns(in, &q).takes_bytes, 4096);
+	assert_int_equal(dns_edns(span_head(in, in.len - 1), &q).takes_bytes, 0);
+	n = dns_empty_answer(in, q.question_end, DNS_REFUSED, true, dns_edns(in, &q), answer);
 	assert_int_equal(n, q.question_end + 11);
 	assert_int_equal(dns_parse(span_of(answer, n), &m), CODEC_DONE);
 	assert_true(dns_answers(&m, &q));
 	assert_int_equal(m.rcode, DNS_REFUSED);
 	assert_true(m.truncated);
 	assert_int_equal(m.n_additional, 1);
-	assert_int_equal(dns_edns_bytes(span_of(answer, n), &m), 1232);
+	assert_int_equal(dns_edns(span_of(answer, n), &m).takes_bytes, 1232);
+	assert_true(dns_edns(span_of(answer, n), &m).dnssec_ok);
 	assert_int_equal(answer[2] & 1, 1); /* RD and CD as in the query */
 	assert_int_equal(answer[3] & 0x10, 0x10);
-	n = dns_empty_answer(in, DNS_HEADER_BYTES, DNS_FORMERR, false, false, answer);
+	n = dns_empty_answer(in, DNS_HEADER_BYTES, DNS_FORMERR, false, (struct dns_edns){ 0 },
+			     answer);
 	assert_int_equal(n, DNS_HEADER_BYTES);
 	assert_int_equal(dns_parse(span_of(answer, n), &m), CODEC_DONE);
 	assert_int_equal(m.n_questions, 0);
