@@ -13,8 +13,8 @@ from lab.limpid import sanitized
 from lab.names import NS
 from lab.nameserver import NameServer
 from lab.topology import PROXY, PROXY_FAR
-from test_dns import (AXFR, FORMERR, NOERROR, NOTIMP, OPT, REFUSED, SERVFAIL, TXT, ZONE, Answer, Dns,
-                      Liar, hear, query, tell, truth)
+from test_dns import (AXFR, FORMERR, NOERROR, NOTIMP, OPT, REFUSED, SERVFAIL, TXT, ZONE, Answer,
+                      Dns, Liar, hear, query, tell, truth)
 
 PLAIN = query()
 HEADER = PLAIN[:12]
