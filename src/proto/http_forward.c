@@ -322,6 +322,7 @@ static void forward_relay(struct flow *f)
 	struct hub *h = f->proto_state;
 
 	for (unsigned int i = 0; i < STEPS_MAX; i++) {
+		size_t left = h->down.len + h->up.len;
 		int r = flush(&f->client, &h->down);
 
 		if (r < 0 && r != -EAGAIN) {
@@ -331,6 +332,8 @@ static void forward_relay(struct flow *f)
 		r = h->origin ? flush(&h->origin->end, &h->up) : 0;
 		if (r < 0 && r != -EAGAIN)
 			hub_up_dead(h);
+		if (h->down.len + h->up.len != left)
+			f->active_ms = loop_now_ms(&f->worker->loop);
 		if ((f->up.stirred || f->down.stirred) && !hub_let_leave(h))
 			return;
 		if (f->client.failed) {
@@ -418,10 +421,11 @@ static void forward_timeout(struct flow *f)
 	struct hub *h = f->proto_state;
 	const struct timeouts *t = &f->snapshot->timeouts;
 	bool partly = h->step == HUB_HEAD && h->head_ms;
+	bool unsaid = h->down.len > 0; /* the client takes its time */
 	uint64_t quiet_ms = loop_now_ms(&f->worker->loop) - (partly ? h->head_ms : f->active_ms);
-	uint32_t limit_ms = h->step == HUB_EXCHANGE ? t->idle_ms
-			    : partly		    ? t->sniff_ms
-						    : t->keep_alive_ms;
+	uint32_t limit_ms = h->step == HUB_EXCHANGE || unsaid ? t->idle_ms
+			    : partly			      ? t->sniff_ms
+							      : t->keep_alive_ms;
 
 	if (f->login) { /* it is we who are late */
 		tick(f);
@@ -436,7 +440,7 @@ static void forward_timeout(struct flow *f)
 		request_late(h);
 	} else if (h->step == HUB_EXCHANGE && !h->begun) {
 		hub_fail(h, WHY_IDLE, "The server did not answer in time");
-	} else if (h->step == HUB_HEAD) {
+	} else if (h->step == HUB_HEAD && !unsaid) {
 		h->why = WHY_FINISHED;
 		h->step = HUB_LAST;
 	} else {

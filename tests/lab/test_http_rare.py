@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """mode: http, what is rare: slow and cut messages, early answers, odd versions and statuses."""
 import email.utils
+import time
 
 import pytest
 
 from lab import sock
-from lab.http import OK, Client, Origin, config, page
+from lab.http import OK, Client, Origin, Reader, config, page
 
 ORIGIN = "10.77.2.2:7000"
 
@@ -38,6 +39,23 @@ def exchange(client, origin, text=None, answer=OK, connection=None):
 
 
 # --- slow ---------------------------------------------------------------------------------------
+def test_client_that_reads_later(lab, serve):
+    """An answer that has not been taken is no idle connection, however far its end has come."""
+    serve(config(timeouts="{ keep-alive: 200ms }"))
+    listener, waiting = lab.listen(4, "10.77.2.2", 7000), []
+    for size in range(200000, 1000000, 25000):
+        client = Client(lab)
+        client.send(request())
+        server = Reader(lab.accept(listener))
+        server.message()
+        answer = f"HTTP/1.1 200 OK\r\nConnection: close\r\n{CHUNKED}\r\n{size:x}\r\n".encode()
+        sent = sock.Background(server.sock.sendall, answer + bytes(size) + b"\r\n0\r\n\r\n")
+        waiting.append((client, size, sent))
+    time.sleep(1)
+    for client, size, sent in waiting:
+        assert len(client.message().body) == size
+        sent.result()
+
 
 def test_slow_second_head(client, origin):
     """Once, and then the end."""
