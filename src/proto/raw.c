@@ -35,14 +35,18 @@ static enum why why_dead(const struct flow *f, const struct end *dead, int error
 	return lost ? WHY_SERVER_LOST : WHY_SERVER_RESET;
 }
 
-/* What the dead end had sent and the other has not acknowledged.  As long as that moves, the
- * other end gets its time. */
-static bool is_unsaid(struct flow *f, const struct lane *l)
+/* What the lane has brought and its end has not acknowledged. */
+static uint64_t unsaid_bytes(const struct lane *l)
 {
 	int unsent = sock_unsent_bytes(l->to->fd);
-	uint64_t left = l->rest.len + (l->pipe ? l->pipe->len_bytes : 0) +
-			(unsent > 0 ? (uint64_t)unsent : 0);
 
+	return l->rest.len + (l->pipe ? l->pipe->len_bytes : 0) +
+	       (unsent > 0 ? (uint64_t)unsent : 0);
+}
+
+/* As long as that moves, the end is alive, though nothing is read or written here. */
+static bool is_unsaid(struct flow *f, uint64_t left)
+{
 	if (left != f->unsaid_bytes)
 		f->active_ms = loop_now_ms(&f->worker->loop);
 	f->unsaid_bytes = left;
@@ -71,7 +75,7 @@ static void last_words(struct flow *f)
 		flow_close(f, f->why);
 		return;
 	}
-	if (is_unsaid(f, l))
+	if (is_unsaid(f, unsaid_bytes(l)))
 		flow_set_timer(f, RESET_POLL_MS);
 	else
 		flow_close(f, f->why);
@@ -232,11 +236,14 @@ static void raw_open(struct flow *f)
 
 static void raw_timeout(struct flow *f)
 {
-	uint64_t quiet_ms = loop_now_ms(&f->worker->loop) - f->active_ms;
 	bool half = f->up.finished || f->down.finished;
 	uint32_t limit_ms = half ? f->snapshot->timeouts.half_closed_ms
 				 : f->snapshot->timeouts.idle_ms;
+	uint64_t quiet_ms;
 
+	if (!f->dead)
+		(void)is_unsaid(f, unsaid_bytes(&f->up) + unsaid_bytes(&f->down));
+	quiet_ms = loop_now_ms(&f->worker->loop) - f->active_ms;
 	if (f->dead) {
 		if (quiet_ms >= RESET_DRAIN_MS)
 			flow_close(f, f->why);

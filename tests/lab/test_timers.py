@@ -78,6 +78,25 @@ def test_bytes_hold_half_closed_off(any_way, serve):
     assert limpid.records.of(name)["limpid"]["why"] == "finished"
 
 
+@pytest.mark.parametrize("any_way", [("tproxy", 4, "copy"), ("redirect", 6, "splice")],
+                         ids=["copy", "splice"], indirect=True)
+def test_slow_reader_holds_half_closed_off(any_way, serve):
+    """What the kernel goes on bringing to a slow reader moves, too."""
+    way, limpid = any_way, serve(configs.SHORT_TIMERS.replace("closed: 300ms", "closed: 1s"))
+    listener, data = way.listen(rcvbuf_bytes=65536), sock.pattern(1 << 20)
+    client, server = way.pair(listener)
+    name = client.getsockname()
+    client.sendall(data)
+    client.shutdown(socket.SHUT_WR)
+    got = b""
+    for _ in range(60):
+        got += server.recv(8192)
+        time.sleep(0.05)
+    assert got + read_to_end(server) == data
+    server.close()
+    assert limpid.records.of(name)["limpid"]["why"] == "finished"
+
+
 def test_short_stall_loses_nothing(any_way, serve):
     """A reader that pauses for less than the timers finds every byte."""
     way = any_way
