@@ -14,6 +14,8 @@ struct firewall_writer {
 	bool holding; /* what is written is the chain that holds SYNs */
 };
 
+#define FIREWALL_NAT_PRIORITY (-110) /* before dstnat (-100), where others have theirs */
+
 extern const char *const firewall_family_words[7]; /* "ip", "ip6", by family */
 
 /* Can an address of @family be what @m asks for? */

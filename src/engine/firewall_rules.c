@@ -33,11 +33,10 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "engine/firewall_container.h"
 #include "engine/firewall_match.h"
 #include "engine/firewall_rules.h"
 
-#define NAT_PRIORITY (-110) /* before dstnat (-100), where others have theirs */
-#define SOURCE_PRIORITY 90  /* before srcnat (100) */
 #define LATE_PRIORITY 250
 #define HOLD_PRIORITY (-301) /* before iptables' table raw, and connection tracking */
 
@@ -59,23 +58,6 @@ static const struct addr *target_of(const struct listener_config *l, uint8_t fam
 			return a;
 	}
 	return NULL;
-}
-
-/* What goes to another limpid has to say who the client is, or is taken for limpid's own. */
-static int container_check(const struct config *c, char *error, size_t cap)
-{
-	for (size_t i = 0; c->firewall.container.family && i < c->policy->n_rules; i++) {
-		const struct rule *r = &c->policy->rules[i];
-
-		if (r->verdict != VERDICT_ACCEPT || r->plan.proxy_header)
-			continue;
-		snprintf(error, cap,
-			 "rule '%s' sends no PROXY header, by which the limpid in the container "
-			 "learns who dialled whom: it needs proxy-protocol: v2",
-			 r->name);
-		return -EINVAL;
-	}
-	return 0;
 }
 
 int firewall_rules_check(const struct config *c, char *error, size_t cap)
@@ -117,7 +99,7 @@ int firewall_rules_check(const struct config *c, char *error, size_t cap)
 				return -EINVAL;
 			}
 	}
-	return container_check(c, error, cap);
+	return firewall_container_check(c, error, cap);
 }
 
 /* --- what becomes of it ------------------------------------------------------------------ */
@@ -189,6 +171,8 @@ static void print_intercept(const struct firewall_writer *w, const struct firewa
 		for (size_t i = 0; i < m->n_cgroups || !i; i++) {
 			firewall_match_print(w, m, all, family,
 					     m->n_cgroups ? m->cgroups[i] : NULL);
+			if (l->mode != LISTENER_DNS && firewall_container_translates(w->c))
+				fputs("th dport != 53 ", w->f); /* limpid's own look alike */
 			if (passed)
 				fputs("accept\n", w->f);
 			else
@@ -245,13 +229,9 @@ static void print_exempt_rule(const struct firewall_writer *w, const struct fire
 
 static void print_exempt(const struct firewall_writer *w, uint32_t all)
 {
-	const struct addr *container = &w->c->firewall.container;
-	char text[ADDR_TEXT_MAX];
-
 	fprintf(w->f, "\tchain %s {\n", exempt_name(all));
-	if (container->family && all == FIREWALL_FROM_ELSEWHERE) /* what the limpid there dials */
-		fprintf(w->f, "\t\t%s saddr %s accept\n", firewall_family_words[container->family],
-			addr_format_ip(container, text));
+	if (all == FIREWALL_FROM_ELSEWHERE)
+		firewall_container_exempt(w);
 	for (size_t i = 0; i < w->c->firewall.n_exempt; i++) {
 		const struct firewall_match *m = &w->c->firewall.exempt[i];
 
@@ -482,43 +462,12 @@ static void print_nat_chain(const struct firewall_writer *w, const char *hook, u
 	fprintf(w->f,
 		"\tchain nat-%s {\n"
 		"\t\ttype nat hook %s priority %d; policy accept;\n",
-		hook, hook, NAT_PRIORITY);
+		hook, hook, FIREWALL_NAT_PRIORITY);
 	print_own(w);
 	print_link_local(w);
 	fprintf(w->f, "\t\tjump %s\n", exempt_name(all));
 	print_intercepts(w, true, all);
 	fputs("\t}\n", w->f);
-}
-
-/*
- * What limpid dials goes to the limpid in the container, whatever server it is for.  The rest would
- * meet servers with a header that they do not expect.  Questions to name servers are limpid's own.
- */
-static void print_container(const struct firewall_writer *w)
-{
-	const struct config *c = w->c;
-	const struct addr *a = &c->firewall.container;
-	const char *family = firewall_family_words[a->family];
-	uint32_t mask = c->firewall.mask, own = c->mark & mask;
-	char text[ADDR_TEXT_MAX];
-
-	fprintf(w->f,
-		"\tchain nat-container {\n"
-		"\t\ttype nat hook output priority %d; policy accept;\n"
-		"\t\tmeta mark & %#x != %#x accept\n"
-		"\t\tmeta l4proto != tcp accept\n"
-		"\t\ttcp dport 53 accept\n"
-		"\t\tmeta nfproto ipv%u meta l4proto tcp dnat %s to %s\n"
-		"\t\tdrop\n"
-		"\t}\n",
-		NAT_PRIORITY, mask, own, a->family, family, addr_format(a, text));
-	/* The address was chosen for the way to the server; the container trusts its gateway's. */
-	fprintf(w->f,
-		"\tchain nat-container-source {\n"
-		"\t\ttype nat hook postrouting priority %d; policy accept;\n"
-		"\t\tmeta mark & %#x == %#x %s daddr %s meta l4proto tcp masquerade\n"
-		"\t}\n",
-		SOURCE_PRIORITY, mask, own, family, addr_format_ip(a, text));
 }
 
 /* --- the table --------------------------------------------------------------------------- */
@@ -559,8 +508,7 @@ static void print_table(const struct firewall_writer *w)
 		print_nat_chain(w, "prerouting", FIREWALL_FROM_ELSEWHERE);
 	if (intercepts(c, true, FIREWALL_FROM_HERE))
 		print_nat_chain(w, "output", FIREWALL_FROM_HERE);
-	if (c->firewall.container.family)
-		print_container(w);
+	firewall_container_print(w);
 	fputs("}\n", w->f);
 }
 
