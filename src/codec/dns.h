@@ -50,6 +50,12 @@ struct dns_message {
  */
 enum codec_result dns_parse(struct span in, struct dns_message *ret);
 
+/* The id of a message of which the header is there. */
+static inline uint16_t dns_id(struct span in)
+{
+	return (uint16_t)(in.data[0] << 8 | in.data[1]);
+}
+
 /**
  * dns_name_parse() - one name, compressed or not
  * @in:	the whole message
@@ -68,6 +74,9 @@ enum dns_type {
 	DNS_TYPE_IXFR = 251,
 	DNS_TYPE_AXFR = 252,
 };
+
+/* Of the opcodes (RFC 6895 section 2.2) the one that asks. */
+#define DNS_OPCODE_QUERY 0
 
 enum dns_rcode {
 	DNS_NOERROR,

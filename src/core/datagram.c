@@ -179,6 +179,7 @@ static void entry_decide(struct datagram_port *p, struct datagram_entry *e,
 	struct facts facts = {
 		.network = NETWORK_UDP,
 		.listener = p->config.listener,
+		.inside = p->config.inside,
 		.settled = true,
 		.client = first->from,
 		.target = first->to,
@@ -312,6 +313,17 @@ static struct datagram_entry *entry_get(struct datagram_port *p, const struct ud
 	return e;
 }
 
+/* Whose owner hears what name servers are asked. */
+static void overhear(struct datagram_port *p, struct datagram_entry *e,
+		     const struct udp_packet *packet)
+{
+	if (packet->to.port != DNS_PORT || !p->config.ops->asked)
+		return;
+	for (size_t i = 0; i < udp_packet_count(packet); i++)
+		p->config.ops->asked(p->config.owner, &e->questions,
+				     udp_packet_segment(packet, i).payload);
+}
+
 /* Return: the entry through which to send @packet, or NULL: it is dealt with. */
 static struct datagram_entry *route_packet(struct datagram_port *p, const struct udp_packet *packet)
 {
@@ -335,8 +347,10 @@ static struct datagram_entry *route_packet(struct datagram_port *p, const struct
 		return NULL;
 	}
 	datagram_entry_used(&p->table, e, loop_now_ms(p->loop), false);
-	if (e->upstream)
+	if (e->upstream) {
+		overhear(p, e, packet);
 		return e;
+	}
 	e->report.up.datagrams += udp_packet_count(packet);
 	e->report.up.bytes += packet->payload.len;
 	if (is_refused(e))

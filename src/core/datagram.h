@@ -9,6 +9,7 @@
 #include "base/span.h"
 #include "core/facts.h"
 #include "core/policy.h"
+#include "core/questions.h"
 #include "core/why.h"
 #include "loop/loop.h"
 
@@ -58,13 +59,16 @@ struct datagram_report {
  * @decide:	a client's first datagram (@first, valid during the call) to a destination.
  *		@facts are settled, and the owner may add to them.  A decision that is not
  *		final counts as deny.  Its rule must live until the entry has ended
- * @replied:	a datagram of a server, which @client will get; port 53 only.  May be NULL
+ * @asked:	a datagram of a client to a server, port 53 only; @q is the entry's.  May be NULL
+ * @replied:	a datagram of that server, which @client will get.  May be NULL
  * @ended:	once for each entry, and for each datagram refused without one (WHY_LIMIT,
  *		WHY_NO_TARGET; of such, 100 per second: the rest is in struct datagram_stats)
  */
 struct datagram_ops {
 	void (*decide)(void *owner, struct facts *facts, struct span first, struct decision *ret);
-	void (*replied)(void *owner, const struct addr *client, struct span payload);
+	void (*asked)(void *owner, struct questions *q, struct span payload);
+	void (*replied)(void *owner, struct questions *q, const struct addr *client,
+			struct span payload);
 	void (*ended)(void *owner, const struct datagram_report *report);
 };
 

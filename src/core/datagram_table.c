@@ -317,5 +317,6 @@ void datagram_entry_free(struct datagram_table *t, struct datagram_entry *e)
 	facts_done(&(struct facts){ .proxy = e->report.proxy });
 	free(e->report.host);
 	free(e->report.learnt_name);
+	questions_done(&e->questions);
 	pool_put(&t->entry_pool, e);
 }

@@ -65,6 +65,7 @@ struct datagram_session {
  * @by_loopback: its first datagram came in by lo
  * @between, @no_between: a socket for trains of replies; it could not be had
  * @tells:	each datagram to the server has a header of the PROXY protocol in front
+ * @questions:	to port 53: what the owner has noted of them
  * @start_loop_ms, @last_ms: first and last datagram, on the loop's clock
  */
 struct datagram_entry {
@@ -76,6 +77,7 @@ struct datagram_entry {
 	struct datagram_between *between;
 	bool no_between, by_loopback, tells, answered;
 	struct datagram_report report;
+	struct questions questions;
 	uint64_t start_loop_ms, last_ms;
 };
 

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "codec/proxy_header.h"
 #include "core/datagram_port.h"
+#include "core/names.h"
 #include "core/via.h"
 #include "sys/sock.h"
 
@@ -227,14 +228,15 @@ static struct datagram_entry *entry_of(struct datagram_port *p, const struct dat
 }
 
 /* Whose owner hears what name servers say. */
-static void overhear(struct datagram_port *p, const struct datagram_entry *e,
+static void overhear(struct datagram_port *p, struct datagram_entry *e,
 		     const struct udp_packet *packet)
 {
 	if (packet->from.port != DNS_PORT || !addr_eq(&packet->from, &e->report.target) ||
 	    !p->config.ops->replied)
 		return;
 	for (size_t i = 0; i < udp_packet_count(packet); i++)
-		p->config.ops->replied(p->config.owner, &e->session->client,
+		p->config.ops->replied(p->config.owner, &e->questions,
+				       names_client(&e->session->client, p->config.inside),
 				       udp_packet_segment(packet, i).payload);
 }
 

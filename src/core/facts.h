@@ -63,6 +63,7 @@ struct proxy_facts {
  *		NULL: it is the target.  Owned by the flow
  * @mismatch:	and then the server for another name (SNI, Host)
  * @bind:	the client does not dial @target but waits for it to connect (SOCKS BIND)
+ * @inside:	the client is the command that limpid runs, whichever address it has
  * @settled:	no learner will add anything: what is unknown now stays unknown
  *
  * Unknown is a state of its own: it satisfies no condition and no negated condition.
@@ -76,6 +77,7 @@ struct facts {
 	bool named;
 	bool mismatch;
 	bool bind;
+	bool inside;
 	bool settled;
 	struct addr client;
 	struct addr target;

@@ -68,6 +68,7 @@ struct flow *flow_new(struct worker *w, const struct listener *l, const struct a
 	f->start_us = wall_clock_us();
 	f->facts.network = NETWORK_TCP;
 	f->facts.listener = l->index;
+	f->facts.inside = l->inside;
 	f->facts.client = *client;
 	end_init(&f->client, f, realm->parts.socket);
 	end_init(&f->server, f, realm->parts.socket);
@@ -112,11 +113,23 @@ void flow_defer(struct flow *f)
 		loop_defer(&f->worker->loop, &f->task);
 }
 
+/* Who names no host has perhaps asked for the target's address by name. */
+static void recall_name(struct flow *f)
+{
+	struct facts *facts = &f->facts;
+
+	if (!facts->host && !facts->target_name && !facts->learnt_name && facts->target.family)
+		facts->learnt_name = names_find(f->worker->realm->names,
+						names_client(&facts->client, facts->inside),
+						&facts->target, loop_now_ms(&f->worker->loop));
+}
+
 void flow_announce(struct flow *f)
 {
 	if (f->announced)
 		return;
 	f->announced = true;
+	recall_name(f); /* for the record: policy may have needed nothing, and a host may come */
 	f->worker->realm->observer->decided(f->worker, f);
 }
 
@@ -194,17 +207,6 @@ static void narrow(struct flow *f, const struct decision *d)
 	refuse(f, f->phase != PHASE_LEARN);
 }
 
-/* Who names no host has perhaps asked for the target's address by name. */
-static void recall_name(struct flow *f)
-{
-	struct facts *facts = &f->facts;
-
-	if (facts->settled && !facts->host && !facts->target_name && !facts->learnt_name &&
-	    facts->target.family)
-		facts->learnt_name = names_find(f->worker->realm->names, &facts->client,
-						&facts->target, loop_now_ms(&f->worker->loop));
-}
-
 /* A name goes to a proxy unresolved; as long as rules may still ask for its address, it waits. */
 static bool may_dial(const struct flow *f, const struct decision *d)
 {
@@ -221,7 +223,8 @@ void flow_decide(struct flow *f)
 
 	if (flow_is_greeting(f) || (f->decision.final && !f->settled_by_time))
 		return;
-	recall_name(f);
+	if (f->facts.settled)
+		recall_name(f);
 	policy_decide(f->snapshot->policy, &f->facts, &d);
 	if (f->decision.final) {
 		narrow(f, &d);

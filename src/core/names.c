@@ -5,6 +5,9 @@
  * there is the one that asked; and because clients choose their name servers, none may decide
  * what another's flows are called.
  *
+ * Of servers that clients have chosen, only answers to their questions count.  A question is kept
+ * as its id and a digest with a secret key, so it takes little room however long its name is.
+ *
  * The oldest entry makes room at the limit.  One lock, held for a look-up: once per flow and per
  * answer.  While nothing has been learnt, it is not taken.
  */
@@ -140,24 +143,76 @@ static void learn_one(struct names *n, const struct addr *client, const struct a
 	list_add_tail(&n->oldest, &e->link);
 }
 
-void names_learn(struct names *n, const struct addr *client, struct span answer, uint64_t now_ms)
+const struct addr *names_client(const struct addr *client, bool inside)
+{
+	static const struct addr command = { .family = 4 };
+
+	return inside ? &command : client;
+}
+
+bool names_learns(const struct names *n)
+{
+	return n && n->cap;
+}
+
+static void learn(struct names *n, const struct addr *client, struct span answer,
+		  const struct dns_message *m, uint64_t now_ms)
 {
 	struct addr found[DNS_ADDRESSES_MAX], ip = ip_of(client);
-	struct dns_message m;
 	size_t n_found;
 	uint32_t ttl_s;
 
-	if (!n || !n->cap || dns_parse(answer, &m) != CODEC_DONE || !m.response || m.rcode)
+	if (!m->response || m->rcode)
 		return;
-	n_found = dns_addresses(answer, &m, found, &ttl_s);
+	n_found = dns_addresses(answer, m, found, &ttl_s);
 	if (ttl_s < KEPT_MIN_S)
 		ttl_s = KEPT_MIN_S;
 	if (ttl_s > KEPT_MAX_S)
 		ttl_s = KEPT_MAX_S;
 	pthread_mutex_lock(&n->lock);
 	for (size_t i = 0; i < n_found; i++)
-		learn_one(n, &ip, &found[i], m.name, now_ms + (uint64_t)ttl_s * 1000);
+		learn_one(n, &ip, &found[i], m->name, now_ms + (uint64_t)ttl_s * 1000);
 	pthread_mutex_unlock(&n->lock);
+}
+
+void names_learn(struct names *n, const struct addr *client, struct span answer, uint64_t now_ms)
+{
+	struct dns_message m;
+
+	if (names_learns(n) && dns_parse(answer, &m) == CODEC_DONE)
+		learn(n, client, answer, &m, now_ms);
+}
+
+/* Is it about one name?  (Updates and the like are not.) */
+static bool is_about_a_name(const struct dns_message *m)
+{
+	return m->opcode == DNS_OPCODE_QUERY && m->n_questions == 1;
+}
+
+static uint64_t digest_of(const struct names *n, const struct dns_message *m)
+{
+	return map_hash_text(&n->map, m->name, (uint64_t)m->class << 16 | m->type);
+}
+
+void names_asked(const struct names *n, struct questions *q, struct span query)
+{
+	struct dns_message m;
+
+	if (names_learns(n) && dns_parse(query, &m) == CODEC_DONE && !m.response &&
+	    is_about_a_name(&m))
+		questions_add(q, m.id, digest_of(n, &m));
+}
+
+void names_answered(struct names *n, struct questions *q, const struct addr *client,
+		    struct span answer, uint64_t now_ms)
+{
+	struct dns_message m;
+
+	if (!q->n || answer.len < DNS_HEADER_BYTES || !questions_have(q, dns_id(answer)))
+		return;
+	if (dns_parse(answer, &m) == CODEC_DONE && m.response && is_about_a_name(&m) &&
+	    questions_take(q, m.id, digest_of(n, &m)))
+		learn(n, client, answer, &m, now_ms);
 }
 
 char *names_find(struct names *n, const struct addr *client, const struct addr *target,

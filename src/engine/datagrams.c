@@ -46,8 +46,9 @@ static void decide(void *owner, struct facts *facts, struct span first, struct d
 	if (dns)
 		facts->protocol = PROTOCOL_DNS;
 	if (!facts->host)
-		facts->learnt_name = names_find(w->realm->names, &facts->client, &facts->target,
-						loop_now_ms(&w->loop));
+		facts->learnt_name =
+			names_find(w->realm->names, names_client(&facts->client, facts->inside),
+				   &facts->target, loop_now_ms(&w->loop));
 	policy_decide(w->realm->snapshot->policy, facts, ret);
 	/* a name asked about is not the name of the server: rules do not see it */
 	if (dns && !facts->host)
@@ -65,15 +66,24 @@ static void ended(void *owner, const struct datagram_report *report)
 						       memory_order_relaxed));
 }
 
-static void replied(void *owner, const struct addr *client, struct span payload)
+static void asked(void *owner, struct questions *q, struct span payload)
 {
 	struct worker *w = owner;
 
-	names_learn(w->realm->names, client, payload, loop_now_ms(&w->loop));
+	names_asked(w->realm->names, q, payload);
+}
+
+static void replied(void *owner, struct questions *q, const struct addr *client,
+		    struct span payload)
+{
+	struct worker *w = owner;
+
+	names_answered(w->realm->names, q, client, payload, loop_now_ms(&w->loop));
 }
 
 const struct datagram_ops datagrams_ops = {
 	.decide = decide,
+	.asked = asked,
 	.replied = replied,
 	.ended = ended,
 };

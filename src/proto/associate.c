@@ -101,6 +101,21 @@ static void decide(void *owner, struct facts *facts, struct span first, struct d
 		w->realm->parts.datagrams->decide(w, facts, first, ret);
 }
 
+static void asked(void *owner, struct questions *q, struct span payload)
+{
+	struct worker *w = ((struct association *)owner)->flow->worker;
+
+	w->realm->parts.datagrams->asked(w, q, payload);
+}
+
+static void replied(void *owner, struct questions *q, const struct addr *client,
+		    struct span payload)
+{
+	struct worker *w = ((struct association *)owner)->flow->worker;
+
+	w->realm->parts.datagrams->replied(w, q, client, payload);
+}
+
 static void ended(void *owner, const struct datagram_report *report)
 {
 	struct association *a = owner;
@@ -112,16 +127,9 @@ static void ended(void *owner, const struct datagram_report *report)
 	w->realm->parts.datagrams->ended(w, &ours);
 }
 
-static void replied(void *owner, const struct addr *client, struct span payload)
-{
-	struct association *a = owner;
-	struct worker *w = a->flow->worker;
-
-	w->realm->parts.datagrams->replied(w, client, payload);
-}
-
 static const struct datagram_ops datagram_ops = {
 	.decide = decide,
+	.asked = asked,
 	.replied = replied,
 	.ended = ended,
 };
