@@ -359,7 +359,7 @@ void flow_forget_server(struct flow *f);
  * served flow its proto asks.  Return: >= 0, or -errno: the flow must end as WHY_FILTER. */
 int flow_intercept(struct flow *f);
 
-/* The server is there: what it says goes on to core/names.h, if it is a name server. */
+/* The server is there: of a name server names are learnt (core/names.h). */
 void flow_hear_names(struct flow *f);
 
 /* While learning goes on: read the client's first bytes, look, decide, hand them on. */

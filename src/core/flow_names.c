@@ -1,105 +1,144 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Theory of operation.  Answers of a name server that a client asks by TCP, through us: each has
- * its length in front (RFC 1035 section 4.2.2).  A filter in the down lane puts one after the
- * other together beside what goes on, and changes nothing; it leaves when what comes is no
- * answer.  It stands next to the client, so it hears what the client is told.
+ * Theory of operation.  DNS over TCP that passes (RFC 7766), to port 53 only: a filter in each lane
+ * that lets all through as it comes and looks at copies.  Upwards it notes what the client asks,
+ * downwards it learns from the answers to that.  Both stand next to the client, so they see what
+ * the client says and is given, whatever interceptors make of it; an answer has been learnt from
+ * before the client has it.
+ *
+ * Of a message that comes in parts only what is looked at is kept, and only until it is whole: of a
+ * query its question, of an answer all, if there is a question at all (a zone transfer is many
+ * messages, of which the first is the answer).  Such copies count as bytes that are looked at
+ * ahead (limits.look-ahead-total), of which they take at most half: nobody is turned away for
+ * what is only overheard.  Where that is reached, where memory is missing, or what is said turns
+ * out not to be DNS, both filters leave, and the lanes may splice.
  */
 #include <stdlib.h>
 
 #include "base/mem.h"
 #include "codec/dns.h"
+#include "codec/dns_frames.h"
 #include "core/filter.h"
 #include "core/flow.h"
 #include "core/names.h"
 #include "core/worker.h"
 
 #define PORT_DNS 53
-#define LENGTH_BYTES 2
+#define QUERY_LOOK_BYTES (DNS_HEADER_BYTES + 255 + 4) /* a name at its longest, type and class */
 
-/* @message: its length and as much of it as has come. */
-struct hearer {
+struct ear {
 	struct filter filter;
-	struct flow *flow;
-	struct buf message;
+	struct overhearing *of;
+	struct dns_frames frames;
+	bool gone;
 };
 
-/* Bytes of the message that has begun, length included; 0: not known yet. */
-static size_t whole_bytes(const struct buf *m)
+/* @kept_bytes: of both, as counted in the realm */
+struct overhearing {
+	struct flow *flow;
+	struct questions questions;
+	struct ear up, down;
+	size_t kept_bytes;
+};
+
+/* Return: false, it is too much. */
+static bool count_kept(struct overhearing *o)
 {
-	return m->len < LENGTH_BYTES ? 0 : LENGTH_BYTES + (size_t)(m->data[0] << 8 | m->data[1]);
-}
+	struct worker *w = o->flow->worker;
+	size_t before = o->kept_bytes;
 
-/* False: it is no answer. */
-static bool hear(struct hearer *h)
-{
-	const struct flow *f = h->flow;
-	struct span answer = span_skip(buf_span(&h->message), LENGTH_BYTES);
-	struct dns_message m;
-
-	if (dns_parse(answer, &m) != CODEC_DONE || !m.response)
-		return false;
-	names_learn(f->worker->realm->names, &f->facts.client, answer,
-		    loop_now_ms(&f->worker->loop));
-	return true;
-}
-
-/* Take what is still missing of a message from @in, or of its length.  Return: bytes; 0: no
- * memory. */
-static size_t take(struct hearer *h, struct span in)
-{
-	size_t whole = whole_bytes(&h->message);
-	size_t missing = (whole ? whole : LENGTH_BYTES) - h->message.len;
-	struct span part = span_head(in, missing);
-
-	return buf_append(&h->message, part, LENGTH_BYTES + UINT16_MAX) < 0 ? 0 : part.len;
-}
-
-static enum filter_verdict hearer_data(struct filter *f, struct span in, bool end, struct buf *out)
-{
-	struct hearer *h = container_of(f, struct hearer, filter);
-
-	while (in.len && !f->leave) {
-		size_t n = take(h, in), whole = whole_bytes(&h->message);
-
-		in = span_skip(in, n);
-		if (!n || (whole && whole < LENGTH_BYTES + DNS_HEADER_BYTES))
-			f->leave = true;
-		else if (h->message.len != whole)
-			continue;
-		else if (hear(h))
-			buf_done(&h->message);
-		else
-			f->leave = true;
+	o->kept_bytes = o->up.frames.kept.len + o->down.frames.kept.len;
+	if (o->kept_bytes <= before) {
+		if (o->kept_bytes < before)
+			atomic_fetch_sub(&w->realm->look_ahead_bytes, before - o->kept_bytes);
+		return true;
 	}
-	f->leave |= end;
+	return atomic_fetch_add(&w->realm->look_ahead_bytes, o->kept_bytes - before) <=
+	       o->flow->snapshot->limits.look_ahead_total_bytes / 2;
+}
+
+static void stop(struct overhearing *o)
+{
+	buf_done(&o->up.frames.kept);
+	buf_done(&o->down.frames.kept);
+	questions_done(&o->questions);
+	(void)count_kept(o);
+	o->up.filter.leave = o->down.filter.leave = true;
+	o->flow->up.stirred = o->flow->down.stirred = true;
+	flow_defer(o->flow);
+}
+
+static enum filter_verdict hear_client(struct filter *f, struct span in, bool end, struct buf *out)
+{
+	struct ear *e = container_of(f, struct ear, filter);
+	struct overhearing *o = e->of;
+	enum codec_result r;
+	struct span query;
+
+	while ((r = dns_frames_next(&e->frames, &in, QUERY_LOOK_BYTES, &query)) == CODEC_DONE)
+		names_asked(o->flow->worker->realm->names, &o->questions, query);
+	if (r == CODEC_BAD || !count_kept(o))
+		stop(o);
 	return FILTER_PASS;
 }
 
-static void hearer_free(struct filter *f)
+static enum filter_verdict hear_server(struct filter *f, struct span in, bool end, struct buf *out)
 {
-	struct hearer *h = container_of(f, struct hearer, filter);
+	struct ear *e = container_of(f, struct ear, filter);
+	struct overhearing *o = e->of;
+	const struct facts *facts = &o->flow->facts;
+	struct worker *w = o->flow->worker;
+	enum codec_result r;
+	struct span answer;
 
-	buf_done(&h->message);
-	free(h);
+	while ((r = dns_frames_next(&e->frames, &in, o->questions.n ? UINT16_MAX : 0, &answer)) ==
+	       CODEC_DONE)
+		names_answered(w->realm->names, &o->questions,
+			       names_client(&facts->client, facts->inside), answer,
+			       loop_now_ms(&w->loop));
+	if (r == CODEC_BAD || !count_kept(o))
+		stop(o);
+	return FILTER_PASS;
 }
 
-static const struct filter_ops hearer_ops = {
+static void ear_free(struct filter *f)
+{
+	struct ear *e = container_of(f, struct ear, filter);
+	struct overhearing *o = e->of;
+
+	e->gone = true;
+	buf_done(&e->frames.kept);
+	(void)count_kept(o);
+	if (!o->up.gone || !o->down.gone)
+		return;
+	questions_done(&o->questions);
+	free(o);
+}
+
+static const struct filter_ops client_ops = {
 	.name = "names",
-	.data = hearer_data,
-	.free = hearer_free,
+	.data = hear_client,
+	.free = ear_free,
+};
+
+static const struct filter_ops server_ops = {
+	.name = "names",
+	.data = hear_server,
+	.free = ear_free,
 };
 
 void flow_hear_names(struct flow *f)
 {
-	struct hearer *h;
+	struct overhearing *o;
 
-	if (f->facts.target.port != PORT_DNS || !f->worker->realm->names)
+	if (f->facts.target.port != PORT_DNS || !names_learns(f->worker->realm->names))
 		return;
-	h = NEW0(struct hearer);
-	if (!h)
+	o = NEW0(struct overhearing);
+	if (!o)
 		return;
-	h->filter.ops = &hearer_ops;
-	h->flow = f;
-	list_add_tail(&f->down.filters, &h->filter.link);
+	o->flow = f;
+	o->up = (struct ear){ .filter.ops = &client_ops, .of = o };
+	o->down = (struct ear){ .filter.ops = &server_ops, .of = o };
+	list_add_tail(&f->up.filters, &o->up.filter.link);
+	list_add_tail(&f->down.filters, &o->down.filter.link);
 }

@@ -14,6 +14,7 @@
 #include "engine/words.h"
 
 #define RULES_MAX 10000
+#define PORT_DNS 53
 
 struct compiler {
 	const struct config *config;
@@ -188,12 +189,16 @@ static bool names_dialled(const struct config *config, const struct condition *c
 	return false;
 }
 
-/* Are answers of name servers seen, so that flows may have a name without saying it? */
+/* May answers of name servers pass, so that flows may have a name without saying it? */
 static bool names_learnt(const struct config *config)
 {
-	for (size_t i = 0; i < config->n_listeners; i++)
-		if (config->listeners[i].networks & 1u << NETWORK_UDP)
+	for (size_t i = 0; i < config->n_listeners; i++) {
+		const struct listener_config *l = &config->listeners[i];
+
+		if (l->mode != LISTENER_FIXED || l->to.port == PORT_DNS ||
+		    l->to_name.port == PORT_DNS)
 			return true;
+	}
 	return false;
 }
 

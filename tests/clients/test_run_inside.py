@@ -3,6 +3,7 @@
 descriptors and rights, and that hosts of other shapes change nothing of it."""
 import contextlib
 import itertools
+import json
 import os
 import re
 import select
@@ -258,6 +259,29 @@ for _ in sys.argv[1:]:
 print(*(answers[i] for i in sorted(answers)))
 """, "127.0.0.53", "10.78.1.2")
     assert done.stdout == "127.0.0.53 10.78.1.2\n"
+
+
+@pytest.mark.parametrize("how", ["tcp", "udp"])
+@pytest.mark.parametrize("resolver", ["127.0.0.53", "10.78.1.2"])
+def test_learnt_name(host, user, resolver, how):
+    """What a resolver says, on loopback too, is the name of a flow that says none."""
+    path = host.folder / user / f"learnt-{resolver}-{how}.json"
+    with listening_at(host.neighbour, REMOTE[4]) as server:
+        inside(host, user, """
+query = b"\\0\\7\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\6origin\\4test\\0\\0\\1\\0\\1"
+if sys.argv[3] == "tcp":
+	s = tcp(sys.argv[1], 53)
+	s.sendall(b"\\0" + bytes([len(query)]) + query)
+	reply = to_end(s)
+else:
+	s = udp(sys.argv[1], 53)
+	s.send(query)
+	reply = s.recv(1000)
+to_end(tcp(socket.inet_ntoa(reply[-4:]), sys.argv[2]))
+""", resolver, server.port, how, options=["--record", str(path)])
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert {r["dest_port"]: r["limpid"].get("learnt_name") for r in records} == \
+        {53: None, server.port: "origin.test"}
 
 
 @pytest.mark.parametrize("ip, bound", [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"),

@@ -235,7 +235,7 @@ static const struct bad rules[] = {
 	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", sniff: http }]\n"
 	  "rules: [{ name: a, match: { protocol: tls }, action: deny }]\n",
 	  "c:2:29: the rule never matches: its listeners do not sniff for this: 'protocol'" },
-	{ "listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", sniff: false }]\n"
+	{ "listeners: [{ mode: fixed, to: \"2.2.2.2:2\", address: \"1.1.1.1:1\", sniff: false }]\n"
 	  "rules: [{ name: a, match: { domain: a.net }, action: deny }]\n",
 	  "c:2:29: the rule never matches: its listeners do not sniff: 'domain'" },
 	{ MATCH("user: ann"), "c:3:23: the rule never matches: its listeners have no users: 'user'" },
@@ -323,6 +323,24 @@ static void test_sets(void **state)
 	file_put("bad", bad, strlen(bad));
 	file_put("nul", "a\0b\n", 4);
 	bad_check(sets, ARRAY_SIZE(sets));
+}
+
+/* Name servers may tell what nobody sniffs. */
+static void test_domains_without_sniffing(void **state)
+{
+	static const char *const texts[] = {
+		"listeners: [{ mode: tproxy, address: \"1.1.1.1:1\", sniff: false }]\n"
+		"rules: [{ name: a, match: { domain: a.net }, action: deny }]\n",
+		"listeners: [{ mode: fixed, to: \"2.2.2.2:53\", address: \"1.1.1.1:1\", sniff: false }]\n"
+		"rules: [{ name: a, match: { domain: a.net }, action: deny }]\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		_cleanup_free_ char *said = load(texts[i], strlen(texts[i]), NULL);
+
+		assert_string_equal(said, "");
+	}
 }
 
 /* A set that is wrong in itself is said once, not again where it is used. */
@@ -565,6 +583,7 @@ int main(void)
 		cmocka_unit_test(test_listeners),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_sets),
+		cmocka_unit_test(test_domains_without_sniffing),
 		cmocka_unit_test(test_once_and_in_order),
 		cmocka_unit_test(test_limits_of_a_file),
 		cmocka_unit_test(test_many_errors),
