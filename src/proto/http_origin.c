@@ -5,7 +5,8 @@
  * server closes it, or says something that nobody asked for, and it is closed.  (An event alone
  * does not: it may be about bytes that were read in the same round, on an event of the client.)
  * What is left is the race between that event and the next request; whoever uses a connection
- * that has waited must be ready to send the request again.
+ * that has waited must be ready to send the request again.  Who cannot takes none that has waited
+ * for long, and it is looked at once more: the event may be one of the same round.
  *
  * Each thread has its own.  A connection serves whoever asks for the same target with the same
  * plan; one with a client's source address serves that client alone, and one by which a client has
@@ -142,16 +143,20 @@ struct origin *origin_take(struct flow *f, const struct plan *plan, bool young)
 {
 	struct origins *p = f->worker->proto_state;
 	uint64_t since_ms = young ? loop_now_ms(&f->worker->loop) : 0;
-	struct origin *o = NULL;
+	struct origin *o;
 
 	if (!p || !p->n)
 		return NULL;
-	if (p->n_owned)
-		o = look_up(p, f, plan, 0, f->id);
-	if (!o)
-		o = look_up(p, f, plan, since_ms, 0);
-	if (!o)
-		return NULL;
+	for (;;) {
+		o = p->n_owned ? look_up(p, f, plan, 0, f->id) : NULL;
+		if (!o)
+			o = look_up(p, f, plan, since_ms, 0);
+		if (!o)
+			return NULL;
+		if (!young || is_silent(o))
+			break;
+		origin_close(o, true);
+	}
 	stop_waiting(p, o);
 	o->flow = f;
 	o->reused = true;

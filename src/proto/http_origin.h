@@ -39,7 +39,7 @@ struct origin {
 
 /**
  * origin_take() - one that waits, for @f's target and by its plan
- * @young:	only one that has not waited for long
+ * @young:	only one that has not waited for long, and that is not at its end now
  *
  * One that @f owns goes first, however long it has waited.  Policy is asked about its address.
  * NULL: there is none; dial.

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Large content of requests in absolute form: from socket to socket, and never more than its own."""
-import os
-import signal
 import socket
 import time
 
@@ -93,15 +91,12 @@ def test_events_of_both_ends_in_one_round(pair):
         while not unread():
             pair.server.sock.sendall(chunk)
             time.sleep(0.002)
-        os.kill(pair.limpid.pid, signal.SIGSTOP)
-        try:
+        with pair.limpid.stopped():
             pair.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
             while not sock.silent(pair.client.sock):
                 pair.client.rest += pair.client.sock.recv(1 << 20)
             assert b"\r\n0\r\n" not in pair.client.rest
             pair.server.sock.sendall(b"0\r\n\r\n")
-        finally:
-            os.kill(pair.limpid.pid, signal.SIGCONT)
         pair.client.message()
 
 

@@ -230,6 +230,18 @@ def test_answer_nobody_asked_for(client, origin):
     exchange(client, origin)
 
 
+def test_server_closes_in_the_same_round(client, origin, limpid):
+    """A request that cannot be sent again, and behind it the end of the connection that waits:
+    limpid learns of both at once, and has looked at neither."""
+    _, _, waiting = exchange(client, origin)
+    with limpid.stopped():
+        client.send(request("POST", fields="Content-Length: 4\r\n", body="data"))
+        waiting.sock.close()
+    got, _ = origin.takes()
+    assert got.body == b"data"
+    assert client.message().status == 200
+
+
 # --- versions, statuses, fields -----------------------------------------------------------------
 
 def test_higher_minor_versions(client, origin):

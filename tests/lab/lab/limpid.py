@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program under test as a process: start, wait until it listens, read what it says, stop."""
+import contextlib
 import json
 import os
 import pathlib
@@ -171,6 +172,23 @@ class Limpid:
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def _is_stopped(self):
+        """Each of its threads; a signal that was sent has not stopped them yet."""
+        states = []
+        for path in pathlib.Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            states.append(path.read_text(encoding="ascii").rsplit(") ", 1)[1][0])
+        return set(states) == {"T"}
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """What comes meanwhile is one round of events for it, in the order in which it came."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            self._wait(self._is_stopped, "stopped")
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
