@@ -483,7 +483,8 @@ def test_stopped_while_syns_are_held(way, serve, keeper, slow, queue):
     limpid = serve(PLAIN + "# stopped\n")
     server = slow(way)
     client = begin(way, port=server.port)
-    eventually(lambda: queue.state()[0] == 1, "it is held")
+    eventually(lambda: way.lab.proxy.run("ss", "-Htn", "state", "syn-sent", "dport", "=",
+                                         f":{server.port}"), "its flow has begun")
     keeper.stop()
     r = limpid.records.wait(lambda r: r["dest_port"] == server.port)
     assert r["limpid"]["why"] == "shutdown"

@@ -18,7 +18,7 @@ import pytest
 from lab import configs, fault, sock
 from lab.limpid import binary, sanitized
 from lab.origin import SMALL, Origin, flow
-from lab.sock import Background, eventually, pattern, read_exactly
+from lab.sock import Background, eventually, pattern, read_at_most, read_exactly
 from lab.topology import OFFLOAD_PORT, SERVER_2, Way
 
 pytestmark = pytest.mark.skipif(fault.library() is None,
@@ -78,7 +78,7 @@ def served(lab, listener, text):
     while True:
         s = lab.accept(listener)
         try:
-            if s.recv(len(text), socket.MSG_WAITALL) == text:
+            if read_at_most(s, len(text)) == text:
                 return s
         except (ConnectionError, TimeoutError):
             pass

@@ -54,8 +54,8 @@ def parse_v2(data, transport=TCP):
 
 def read_v2(s):
     """(source, destination, {kind: value}) of a header that is read to its last byte."""
-    head = s.recv(16, socket.MSG_WAITALL)
-    return parse_v2(head + s.recv(struct.unpack(">H", head[14:])[0], socket.MSG_WAITALL))[:3]
+    head = sock.read_exactly(s, 16)
+    return parse_v2(head + sock.read_exactly(s, struct.unpack(">H", head[14:])[0]))[:3]
 
 
 def query(name, number=0x1234):

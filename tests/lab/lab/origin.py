@@ -7,7 +7,7 @@ import socket
 import threading
 from dataclasses import dataclass
 
-from .sock import Background, pattern, read_exactly, reset
+from .sock import Background, pattern, read_at_most, read_exactly, reset
 
 HEAD = ("GET / HTTP/1.1\r\nHost: {host}\r\nX-Up: {up:08}\r\nX-Down: {down:08}\r\n"
         "X: {seed:08}\r\n\r\n")
@@ -61,7 +61,7 @@ class Origin:
         try:
             with s:
                 s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                head = s.recv(size, socket.MSG_WAITALL)
+                head = read_at_most(s, size)
                 if not head:
                     return  # a flow that was dialled and ended before it said anything
                 assert len(head) == size, "cut"

@@ -25,6 +25,14 @@ def read_exactly(sock, n_bytes):
     return bytes(got)
 
 
+def read_at_most(sock, n_bytes):
+    """Less only at the end.  (MSG_WAITALL means nothing where a time-out is set.)"""
+    got = bytearray()
+    while len(got) < n_bytes and (data := sock.recv(n_bytes - len(got))):
+        got += data
+    return bytes(got)
+
+
 def read_to_end(sock):
     """All bytes up to the orderly end; a RST is an error."""
     got = bytearray()
