@@ -266,6 +266,22 @@ void hub_exchange_over(struct hub *h, enum why why)
 	h->scan = (struct http1_scan){ 0 };
 }
 
+bool hub_hold(struct hub *h, size_t n)
+{
+	struct flow *f = h->flow;
+	uint64_t more = (uint64_t)n - h->held_bytes; /* or less: the sum is as wide */
+	uint64_t sum;
+
+	if (!more)
+		return true;
+	h->held_bytes = n;
+	sum = atomic_fetch_add(&f->worker->realm->look_ahead_bytes, more) + more;
+	if (!n || sum <= f->snapshot->limits.look_ahead_total_bytes)
+		return true;
+	flow_close(f, WHY_LIMIT);
+	return false;
+}
+
 void hub_answer(struct hub *h, struct http_answer *a)
 {
 	char page[HTTP_ANSWER_CAP];
@@ -384,6 +400,7 @@ static void forward_forget(struct flow *f)
 	f->proto_state = NULL;
 	if (h->step == HUB_DIAL || h->step == HUB_EXCHANGE)
 		record(h, f->why);
+	(void)hub_hold(h, 0);
 	hub_bulk_forget(h);
 	origin_drop(h, false);
 	origins_disown(f);

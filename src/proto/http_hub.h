@@ -39,6 +39,7 @@ enum hub_step {
  * struct hub - a client of an HTTP proxy; f->proto_state
  * @in:		what it has said and nobody has looked at
  * @hungry:	of which is less than a head
+ * @held_bytes:	of @in, as realm->look_ahead_bytes counts them
  * @head_ms:	since when
  * @up, @down:	not taken yet by the server, by the client
  * @up_pipe, @down_pipe: content that goes by splice, and is not taken yet: see http_bulk.c
@@ -72,7 +73,7 @@ struct hub {
 	enum hub_step step;
 	struct origin *origin;
 	struct http1_scan scan;
-	size_t scanned;
+	size_t scanned, held_bytes;
 	struct buf in, up, down, again, reply, up_trailers, down_trailers, login, said;
 	uint64_t login_ms, start_us, head_ms;
 	struct http1_body up_body, down_body;
@@ -134,6 +135,9 @@ void hub_fail(struct hub *h, enum why why, const char *text);
 
 /* Who asks?  LOGIN_LATER: the flow's proto is run again once that is known. */
 enum login_answer hub_log_in(struct hub *h, const struct http1_summary *fields);
+
+/* @n bytes of a head are held.  False: those of all connections are too many; the flow has ended. */
+bool hub_hold(struct hub *h, size_t n);
 
 /* The answer has been given. */
 void hub_exchange_over(struct hub *h, enum why why);

@@ -528,7 +528,8 @@ bool hub_request(struct hub *h)
 		head_look(h, t->buffer, n, true);
 	else
 		head_look(h, h->in.data, h->in.len, false);
-	if (!flow_is_over(f) && f->proto_state == h && h->hungry && !timed)
+	if (!flow_is_over(f) && f->proto_state == h && hub_hold(h, h->hungry ? h->in.len : 0) &&
+	    h->hungry && !timed)
 		flow_set_timer(f, f->snapshot->timeouts.sniff_ms);
 	return !flow_is_over(f) && f->proto_state == h && !f->login;
 }

@@ -65,6 +65,25 @@ def test_slow_second_head(client, origin):
     assert client.at_end()
 
 
+def test_beginnings_of_heads_have_a_limit_together(lab, serve, origin):
+    """Those of later requests, too; and nothing of it stays counted."""
+    limpid = serve(config(timeouts="{ sniff: 20s }",
+                          more="limits: { look-ahead-total: 1MiB, threads: 1 }"))
+    kept = None
+    for _ in range(2):
+        clients = [Client(lab) for _ in range(20)]
+        for client in clients:
+            _, _, kept = exchange(client, origin, connection=kept)
+            client.send(request(fields="X: " + "x" * 60000).rstrip())
+        names = [client.name for client in clients]
+        first = limpid.records.wait(lambda r, names=names: r["event_type"] == "flow" and
+                                    (r["src_ip"], r["src_port"]) in names)
+        assert first["limpid"]["why"] == "limit"
+        for client in clients:
+            client.record(limpid)
+    exchange(Client(lab), origin, request(fields="X: " + "x" * 60000 + "\r\n"), connection=kept)
+
+
 @pytest.mark.parametrize("before", ["", "pipelined"])
 def test_dripped_second_head(client, origin, before):
     """timeouts.sniff is for the whole head, not from byte to byte."""
