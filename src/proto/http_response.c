@@ -147,7 +147,7 @@ static bool head_take(struct hub *h, const struct http1_response *r, struct http
 }
 
 /* Heads at the beginning of @bytes, into @o: those of interim answers, and the one that counts.
- * Return: bytes used, or -EINVAL. */
+ * Return: bytes used; -ECANCELED, the flow has ended; or -EINVAL. */
 static ssize_t heads_read(struct hub *h, struct http_out *o, const uint8_t *bytes, size_t len)
 {
 	struct http1_response r;
@@ -171,8 +171,11 @@ static ssize_t heads_read(struct hub *h, struct http_out *o, const uint8_t *byte
 		used += r.head_bytes;
 		if (h->begun || h->minor) /* HTTP/1.0 knows no interim answers */
 			put_head(h, o, &r, &s);
-		if (o->len > o->cap - HTTP_HEAD_MAX_BYTES)
-			return -EINVAL;
+		if (h->begun || o->len <= o->cap / 4) /* there is room for the next */
+			continue;
+		if (!hub_send_down(h, span_of(o->data, o->len)))
+			return -ECANCELED;
+		o->len = 0;
 	}
 	return (ssize_t)used;
 }
@@ -250,6 +253,8 @@ static size_t answer_read(struct hub *h, uint8_t *bytes, size_t len)
 	struct http_out o = http_out_of(h);
 	ssize_t used = heads_read(h, &o, bytes, len);
 
+	if (used == -ECANCELED)
+		return len;
 	if (used < 0) {
 		bad_answer(h);
 		return len;

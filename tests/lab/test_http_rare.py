@@ -416,6 +416,21 @@ def test_switched_without_being_asked(client, origin, head, asked):
     assert page_of.status == 502 and b"abc" not in page_of.body
 
 
+def test_longest_head_of_an_answer(client, origin):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: \r\n\r\n"
+    fill = b"x" * ((64 << 10) - len(head))
+    _, answer, _ = exchange(client, origin, answer=head.replace(b"X: ", b"X: " + fill) + b"ok")
+    assert answer.get("X") == fill.decode() and answer.body == b"ok"
+
+
+def test_many_interim_answers(client, origin):
+    """However many come at once, and longer as they are when they go on."""
+    client.send(request())
+    origin.takes(b"HTTP/1.1 103\r\n\r\n" * 3000 + OK)
+    assert [client.head().status for _ in range(3000)] == [103] * 3000
+    assert client.message().body == b"ok"
+
+
 # --- what a browser sends -----------------------------------------------------------------------
 
 @pytest.mark.parametrize("length", [9_000, 50_000])
