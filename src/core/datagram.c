@@ -104,12 +104,12 @@ void datagram_refuse(struct datagram_port *p, const struct udp_packet *packet, e
 
 /* ---- the life of an entry ---- */
 
+/* What ICMP says shortens nothing: RFC 4787 REQ-10. */
 static uint32_t entry_idle_ms(const struct datagram_port *p, const struct datagram_entry *e)
 {
 	const struct datagram_times *idle = &p->config.idle;
 
-	if (!e->upstream || e->report.why == WHY_SERVER_REFUSED || e->report.why == WHY_LOOP ||
-	    e->report.why == WHY_SERVER_UNREACHABLE)
+	if (!e->upstream || e->report.why == WHY_LOOP)
 		return idle->refused_ms;
 	if (e->report.why == WHY_FINISHED)
 		return idle->dns_answered_ms;

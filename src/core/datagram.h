@@ -137,7 +137,7 @@ struct datagram_config {
 		uint32_t other_ms;	  /* 2 min (RFC 4787 REQ-5) */
 		uint32_t evict_ms;   /* unused for so long, it may make room for another: 1 s */
 		uint32_t evict_answered_ms; /* the same if the last was a server's: 100 ms */
-		uint32_t refused_ms; /* how long a deny, reject or ICMP error is remembered: 10 s */
+		uint32_t refused_ms; /* how long a deny or reject is remembered: 10 s */
 	} idle;
 	const struct datagram_ops *ops;
 	void *owner;

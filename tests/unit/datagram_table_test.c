@@ -17,7 +17,7 @@ static unsigned int count_descriptors(void)
 static void refused_by_server(int f)
 {
 	struct env e = { 0 };
-	struct datagram_config c = { .idle.refused_ms = 40 };
+	struct datagram_config c = { .idle.other_ms = 40 };
 	struct addr closed = addr_of(families[f].server, 9999);
 	struct addr open = addr_of(families[f].server, 9000), up;
 	int client, second, server;
@@ -40,6 +40,32 @@ static void refused_by_server(int f)
 	expect_text(&e, server, "still here", &up);
 	close(client);
 	close(second);
+	close(server);
+	env_stop(&e);
+}
+
+/* RFC 4787 REQ-10: no ICMP error ends a mapping. */
+static void refused_and_there_again(int f)
+{
+	struct env e = { 0 };
+	struct datagram_config c = { .idle.refused_ms = 1 };
+	struct addr at = addr_of(families[f].server, 9000), up;
+	int client, server;
+
+	env_start(&e, &c);
+	client = client_of(f, 4000);
+	server = server_at(families[f].server, 9000);
+	send_text(client, "one", &at);
+	expect_text(&e, server, "one", &up);
+	close(server);
+	send_text(client, "two", &at);
+	connect_to(client, &at);
+	expect_error(&e, client, ECONNREFUSED);
+	expect_nothing(&e, client);
+	server = server_at(families[f].server, 9000);
+	send_text(server, "back", &up);
+	expect_text_from(&e, client, "back", &at);
+	close(client);
 	close(server);
 	env_stop(&e);
 }
@@ -442,6 +468,7 @@ static void ten_thousand_in_turn(int f)
 }
 
 BOTH(refused_by_server)
+BOTH(refused_and_there_again)
 BOTH(refused_by_policy)
 BOTH(icmp_limit)
 BOTH(limits)
@@ -458,6 +485,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		UNIT_BOTH(refused_by_server), UNIT_BOTH(refused_by_policy),    UNIT_BOTH(limits),
+		UNIT_BOTH(refused_and_there_again),
 		UNIT_BOTH(icmp_limit),
 		UNIT_BOTH(eviction),
 		UNIT_BOTH(eviction_of_answered),
