@@ -251,6 +251,14 @@ bool http1_field_is(const struct http1_field *f, const char *name)
 	return !name[i];
 }
 
+bool http1_request_has(const struct http1_request *q, const char *name)
+{
+	for (size_t i = 0; i < q->n_fields; i++)
+		if (http1_field_is(&q->fields[i], name))
+			return true;
+	return false;
+}
+
 /* The authority of "scheme://authority/path", or false when @target is nothing of that kind. */
 static bool absolute_authority(struct span target, struct span *ret)
 {

@@ -104,4 +104,7 @@ int http1_authority_parse(struct span s, char host[static 256], bool *ret_is_ip,
 /* Compare the name of a field with @name, which is lower case. */
 bool http1_field_is(const struct http1_field *f, const char *name);
 
+/* Has it a field of that name? */
+bool http1_request_has(const struct http1_request *q, const char *name);
+
 #endif

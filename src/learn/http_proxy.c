@@ -4,7 +4,8 @@
  * to.  CONNECT is a greeting, consumed here, and what follows is an ordinary flow (RFC 9110 section
  * 9.3.6): policy and the dial come first, then the answer, then the tunnel in which the next
  * learner looks at the bytes.  A request in absolute form is not consumed: the flow is given to
- * the proto that serves such clients, and comes back here when a CONNECT follows later.
+ * the proto that serves such clients, and comes back here when a CONNECT follows later.  So is a
+ * CONNECT that lacks a login: it is told so, and asks again on the same connection.
  *
  * All that can be read as a wrong request is answered with a page and the end of the connection:
  * where it would have ended is not known.
@@ -131,6 +132,7 @@ static enum learn_result target_take(struct flow *f, const struct http1_request 
 
 static enum learn_result connect_take(struct flow *f, const struct http1_request *q)
 {
+	const struct proto_ops *proto = f->worker->realm->parts.http;
 	struct span value;
 	enum learn_result r;
 
@@ -140,6 +142,10 @@ static enum learn_result connect_take(struct flow *f, const struct http1_request
 		return bad_request(f, "A CONNECT request has no content");
 	if (!q->host[0])
 		return bad_request(f, "The target names no host");
+	if (proto && f->listener->users && !http1_request_has(q, "proxy-authorization")) {
+		flow_serve(f, proto);
+		return LEARN_DONE;
+	}
 	r = log_in(f, q);
 	if (r == LEARN_DONE)
 		r = target_take(f, q);

@@ -5,6 +5,11 @@
  * leaves at once, or when the server is there.
  *
  * A wrong request is answered and the connection closed: where the next would begin is not known.
+ *
+ * CONNECT is its learner's, but for one that does not say who asks, where that has to be said: the
+ * client is told, and may ask again.  One that has sent more already took the tunnel for granted;
+ * what comes then is no request, and the connection is closed.  What comes later is served for a
+ * login only, which nobody can put into a tunnel who has none.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -149,6 +154,8 @@ static bool request_check(struct hub *h, struct request *q)
 	q->max_forwards = 0;
 	if (q->counted)
 		return true;
+	if (head->form == HTTP1_FORM_AUTHORITY)
+		return h->up_over || refuse(h, 400, "A CONNECT request has no content");
 	if (head->form != HTTP1_FORM_ABSOLUTE)
 		return refuse(h, 400,
 			      "This is a proxy: the request must say where to, as "
@@ -393,6 +400,8 @@ static size_t request_take(struct hub *h, struct request *q, uint8_t *bytes, siz
 		h->said.len = 0;
 		return 0;
 	case LOGIN_NO:
+		if (q->head.form == HTTP1_FORM_AUTHORITY && len > head_bytes)
+			h->keep = false;
 		hub_answer(h, &unknown);
 		return head_bytes;
 	case LOGIN_YES:
@@ -447,6 +456,13 @@ static void keep_rest(struct flow *f, struct hub *h, const uint8_t *bytes, size_
 		flow_close(f, WHY_INTERNAL);
 }
 
+/* May its learner have it? */
+static bool asks_for_tunnel(const struct hub *h, const struct http1_request *q)
+{
+	return q->form == HTTP1_FORM_AUTHORITY &&
+	       (!h->flow->listener->users || http1_request_has(q, "proxy-authorization"));
+}
+
 /* The head that stands in @bytes, if it is whole. */
 static void head_look(struct hub *h, uint8_t *bytes, size_t len, bool fresh)
 {
@@ -459,7 +475,7 @@ static void head_look(struct hub *h, uint8_t *bytes, size_t len, bool fresh)
 	h->hungry = false;
 	switch (http1_request_parse(&h->scan, span_of(bytes, len), max, &q.head)) {
 	case CODEC_DONE:
-		if (q.head.form == HTTP1_FORM_AUTHORITY) { /* its learner knows what to do */
+		if (asks_for_tunnel(h, &q.head)) { /* its learner knows what to do */
 			flow_serve_end(f, span_of(bytes, len));
 			return;
 		}

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from host import PORTS, PYTHON_GET, REMOTE
-from lab.limpid import Limpid, check_stderr
+from lab.limpid import Limpid, binary, check_stderr
 from lab.sock import eventually
 
 PROXY = "http://127.0.0.1:4130"
@@ -16,6 +16,8 @@ BIG = hashlib.sha256(bytes(range(256)) * 32768).hexdigest()
 CONFIG = """
 listeners:
   - { name: http, mode: http, address: ["127.0.0.1:4130", "[::1]:4130"] }
+  - { name: known, mode: http, address: "127.0.0.1:4131", users: office }
+users: { office: { file: "@USERS@" } }
 rules:
   - { name: all, action: accept }
 resolver: { servers: [127.0.0.53] }
@@ -69,7 +71,10 @@ http.get({host: to.hostname, port: to.port, path: url, headers: {Host: new URL(u
 
 @pytest.fixture(scope="module")
 def limpid(host, tmp_path_factory):
-    running = Limpid(host.ns, CONFIG, tmp_path_factory.mktemp("http-clients"))
+    folder = tmp_path_factory.mktemp("http-clients")
+    subprocess.run([binary(), "users", "add", "--file", folder / "users", "ann"], check=True,
+                   input=b"open sesame\n")
+    running = Limpid(host.ns, CONFIG.replace("@USERS@", str(folder / "users")), folder / "limpid")
     yield running
     check_stderr(running.stderr())
     running.stop()
@@ -110,6 +115,15 @@ def test_curl_proxytunnel(run, scheme):
 def test_curl_keeps_its_connection(run):
     out = run(*curl("-w", "%{num_connects} ", url(), url(), url()))
     assert re.sub(r"[^0-9 ]", "", out.decode()).split() == ["1", "0", "0"]
+
+
+@pytest.mark.parametrize("how", ["--proxy-anyauth", "--proxy-basic"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_curl_logs_in(run, scheme, how):
+    """When it has been asked to, on the same connection; or at once."""
+    out = run(*curl("--proxy", "http://127.0.0.1:4131", how, "--proxy-user", "ann:open sesame",
+                    "-w", "%{num_connects}", url(scheme=scheme)))
+    assert out.decode() == HELLO + "1"
 
 
 @pytest.mark.parametrize("how", [["--http1.0"], ["-I"], ["-r", "0-4"], ["--compressed"]])

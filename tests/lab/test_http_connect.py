@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """mode: http, CONNECT: a client asks its proxy for a tunnel."""
+import socket
+
 import pytest
 
 from lab import http, sock
@@ -331,10 +333,61 @@ def test_no_user(lab, serve, with_users, fields):
     client = Client(lab)
     client.send(CONNECT[:-2] + fields + "\r\n")
     answer = client.message()
-    page(answer, 407)
+    page(answer, 407, keep=not fields.startswith("Proxy-"))
     assert answer.get("Proxy-Authenticate") == 'Basic realm="limpid", charset="UTF-8"'
     assert sock.silent(listener)
-    assert client.record(limpid)["limpid"]["why"] == "login"
+    record = client.record(limpid)
+    if not fields.startswith("Proxy-"):
+        assert record["limpid"]["why"] == "finished"
+        record = limpid.records.wait(lambda r: r["event_type"] == "http" and
+                                     r["flow_id"] == record["flow_id"])
+        assert (record["http"]["http_method"], record["http"]["status"]) == ("CONNECT", 407)
+    assert record["limpid"]["why"] == "login"
+
+
+def test_login_when_told(lab, serve, with_users):
+    """...on the same connection: for a tunnel, after a request that was served, too."""
+    limpid = serve(with_users)
+    listener = lab.listen(4, SERVER[4], 7000)
+    ann, client = basic("ann", "open sesame"), Client(lab)
+    for _ in range(2):
+        page(client.ask(CONNECT), 407, keep=True)
+    client.send(f"GET http://10.77.2.2:7000/ HTTP/1.1\r\nHost: 10.77.2.2:7000\r\n{ann}\r\n")
+    server = http.Reader(lab.accept(listener))
+    server.message()
+    server.sock.sendall(http.OK)
+    assert client.message().body == b"ok"
+    page(client.ask(CONNECT), 407, keep=True)
+    assert client.connect_to("10.77.2.2:7000", ann).status == 200
+    tunnel(lab, client, listener).close()
+    said = client.record(limpid)["limpid"]
+    assert said | {"user": "ann", "rule": "hers", "why": "finished"} == said
+
+
+@pytest.mark.parametrize("ask", [
+    CONNECT.replace("1.1", "1.0"), CONNECT[:-2] + "Connection: close\r\n\r\n",
+    CONNECT[:-2] + "Proxy-Connection: close\r\n\r\n", CONNECT + "\x16\x03\x01",
+    CONNECT + "GET http://10.77.2.2:7000/ HTTP/1.1\r\nHost: 10.77.2.2:7000\r\n\r\n"],
+    ids=["1.0", "close", "proxy-close", "hello", "request"])
+@pytest.mark.parametrize("first", [True, False])
+def test_no_login_and_the_end(lab, serve, with_users, ask, first):
+    """The client wants it, or has sent on as if there were a tunnel: none of that is a request."""
+    serve(with_users)
+    client = Client(lab)
+    if not first:
+        page(client.ask(CONNECT), 407, keep=True)
+    page(client.ask(ask), 407)
+    client.sock.shutdown(socket.SHUT_WR)
+    assert client.at_end()
+
+
+def test_no_login_and_content(lab, serve, with_users):
+    serve(with_users)
+    for first in (True, False):
+        client = Client(lab)
+        if not first:
+            page(client.ask(CONNECT), 407, keep=True)
+        page(client.ask(CONNECT[:-2] + "Content-Length: 3\r\n\r\nabc"), 400)
 
 
 # --- another name inside ------------------------------------------------------------------------

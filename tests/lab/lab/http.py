@@ -146,11 +146,11 @@ class Origin:
         return got, connection
 
 
-def page(answer, status):
+def page(answer, status, keep=False):
     """An answer that limpid gave itself, with a page that a person can read."""
     assert answer.status == status, answer.first
     assert answer.get("Content-Type") == "text/html; charset=utf-8"
-    assert answer.get("Connection") == "close"
+    assert answer.get("Connection") == (None if keep else "close")
     assert re.match(r"limpid; error=[a-z_]+$", answer.get("Proxy-Status"))
     text = answer.body.decode("ascii")
     assert f"<h1>{status} " in text and text.endswith("</html>\n")
