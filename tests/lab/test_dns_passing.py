@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from lab import configs, sock
+from lab.ground import WAYS
 from lab.names import NS, Unbound
 from lab.nameserver import NameServer
 from lab.socks import Association, read_reply5, request5
@@ -143,6 +144,21 @@ def test_every_way(passing, way, family):
         s.sendall(framed(query(name, A if family == 4 else AAAA)))
         hear(s)
         assert passing.name_of(way, family) == (name, rule)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("way", WAYS)
+def test_from_this_host(road, family, way):
+    """What the host itself asks, and where it goes then; the rules need no name."""
+    host = road(WAYS[way])
+    ns = NameServer(host.lab.server, SERVER_2[family], ZONE)
+    s = host.client(host.host.ns)
+    s.connect((SERVER_2[family], 53))
+    s.sendall(framed(query("good.test", A if family == 4 else AAAA)))
+    hear(s)
+    _, name = host.exchange(host.client(host.host.ns), host.listen())
+    assert host.limpid.records.of(name)["limpid"]["learnt_name"] == "good.test"
+    ns.close()
 
 
 @pytest.fixture
