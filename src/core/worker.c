@@ -25,6 +25,7 @@
 /* Connections accepted before other events get a turn. */
 #define ACCEPT_BUDGET 16
 #define ACCEPT_PAUSE_MS 100
+#define DRAIN_LOOK_MS 250
 /* This many flows more than another, and a quarter of one's own, are clearly more. */
 #define IMBALANCE 2
 #define BUFFER_BYTES ((size_t)256 << 10)
@@ -212,6 +213,30 @@ static void end_waiting(struct worker *w)
 	}
 }
 
+static bool has_sent(const struct end *e)
+{
+	int64_t ms = e->fd >= 0 ? sock_sent_ms(e->fd) : -ENOTCONN;
+
+	return ms >= 0 && ms < 2 * DRAIN_LOOK_MS;
+}
+
+/* Who waits for the end sees bytes move that a slow reader takes out of the kernel. */
+static void drain_look(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, drain_timer);
+	bool moves = false;
+	struct list *i, *tmp;
+
+	list_for_each(i, tmp, &w->flows) {
+		struct flow *f = list_entry(i, struct flow, link);
+
+		moves = moves || has_sent(&f->client) || has_sent(&f->server);
+	}
+	if (moves)
+		atomic_fetch_add(&w->moved, 1);
+	timer_set(&w->loop.timers, t, DRAIN_LOOK_MS);
+}
+
 static void on_wake(struct loop *l)
 {
 	struct worker *w = container_of(l, struct worker, loop);
@@ -224,6 +249,7 @@ static void on_wake(struct loop *l)
 	w->draining = true;
 	end_waiting(w);
 	timer_cancel(&l->timers, &w->accept_timer);
+	timer_set(&l->timers, &w->drain_timer, DRAIN_LOOK_MS);
 	if (!atomic_load(&w->n_flows))
 		loop_stop(l);
 }
@@ -272,6 +298,7 @@ int worker_init(struct worker *w, struct realm *realm, unsigned int index)
 	pool_init(&w->flow_pool, sizeof(struct flow));
 	pipe_pool_init(&w->tools.pipes, realm->pipes_per_worker);
 	timer_init(&w->accept_timer, accept_resume);
+	timer_init(&w->drain_timer, drain_look);
 	r = loop_init(&w->loop);
 	if (r < 0)
 		return r;

@@ -149,7 +149,7 @@ struct worker {
 	struct nfqueue_batch *knock_batch;
 	struct udp_batch *udp_batch;
 	bool accepting, draining;
-	struct timer accept_timer;
+	struct timer accept_timer, drain_timer;
 	atomic_bool drain_asked;
 	struct stats stats;
 	atomic_ullong moved;

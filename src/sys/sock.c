@@ -92,6 +92,16 @@ int64_t sock_silent_ms(int fd)
 	return info.tcpi_last_data_recv;
 }
 
+int64_t sock_sent_ms(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return -errno;
+	return info.tcpi_last_data_sent;
+}
+
 int sock_accept(int listen_fd, struct addr *ret_client)
 {
 	union sockaddr_any s;

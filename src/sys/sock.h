@@ -41,6 +41,10 @@ int sock_set_backlog(int listen_fd, unsigned int count);
 /* Milliseconds since data came, or since the connection was made (TCP_INFO).  Return: or -errno. */
 int64_t sock_silent_ms(int fd);
 
+/* Milliseconds since bytes of ours left, for the first time or again; those that a peer without
+ * room has not been sent wait.  Return: or -errno. */
+int64_t sock_sent_ms(int fd);
+
 /* Return: the accepted descriptor, -EAGAIN, or another -errno. */
 int sock_accept(int listen_fd, struct addr *ret_client);
 

@@ -4,6 +4,8 @@ import socket
 import subprocess
 import time
 
+import pytest
+
 from test_run import python
 
 UPLOAD = """
@@ -13,7 +15,9 @@ s.sendall(bytes(4_000_000))
 """
 
 
-def test_upload_of_a_command_that_has_ended(host, user):
+# Slowly: for seconds the kernel has no room for more, though it sends all the time.
+@pytest.mark.parametrize("slow_reads", [0, 20], ids=["steadily", "slowly"])
+def test_upload_of_a_command_that_has_ended(host, user, slow_reads):
     """The kernel would go on delivering what a program wrote before it exited; so does limpid,
     however slowly the server reads, and even when limpid itself has ended."""
     with host.ns.enter():
@@ -26,10 +30,10 @@ def test_upload_of_a_command_that_has_ended(host, user):
                        stderr=subprocess.PIPE)
     conn, _ = listener.accept()
     conn.settimeout(20)
-    got = 0
+    got = reads = 0
     while chunk := conn.recv(20000):
-        got += len(chunk)
-        time.sleep(0.005)
+        got, reads = got + len(chunk), reads + 1
+        time.sleep(0.2 if reads < slow_reads else 0.005)
     assert got == 4_000_000
     assert child.wait(20) == 0
     child.stderr.close()
