@@ -142,6 +142,8 @@ def test_rule_about_names(socks):
     a.answered(server)
     other = server_of(socks, host=SERVER_2[4])
     a.send(b"question", SERVER_2[4], 7000)
+    a.send(b"another", "db.test", 7000)
+    a.answered(server, b"another")  # so the one before has been looked at
     a.tcp.close()
     assert udp_record(socks, dest_ip=SERVER_2[4])["limpid"]["why"] == "denied"
     assert sock.silent(other)

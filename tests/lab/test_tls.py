@@ -14,6 +14,7 @@ import pytest
 
 from lab import configs, sock
 from lab.certificate import TlsPair
+from lab.http import Reader
 from lab.limpid import binary
 from lab.topology import CLIENT, PROXY, SERVER
 
@@ -436,7 +437,7 @@ def test_curl_through_a_https_proxy(lab, serve, tls_pair):
 
     def origin():
         with lab.accept(listener) as s:
-            s.recv(1000)
+            Reader(s).head()
             s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
             return s.recv(1)
 
@@ -454,7 +455,7 @@ def test_tls_inside_tls(lab, serve, tls_pair):
 
     def origin():
         with tls_pair.server_context.wrap_socket(lab.accept(listener), server_side=True) as s:
-            s.recv(1000)
+            Reader(s).head()
             s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000)
             return s.recv(1)
 
