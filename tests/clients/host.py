@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The namespaces that stand for a host and its neighbour, and `limpid run` on that host."""
 import os
+import re
 import shutil
 import subprocess
 
 from lab.limpid import binary, check_stderr
 from lab.netns import Namespace
 
+# Of our environment: what tells sanitizers and chaos.c what to do.
+PASSED_ON = re.compile(r"SAN_OPTIONS$|^CHAOS_|^LD_PRELOAD$")
 NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 HOST = {4: "10.78.1.1", 6: "fd78:1::1"}
@@ -73,7 +76,7 @@ addr add fd78:1::2/64 dev n0 nodad
     def env(self, user):
         return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.folder / user),
                 "LC_ALL": "C.UTF-8", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_TERMINAL_PROMPT": "0",
-                **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}}
+                **{k: v for k, v in os.environ.items() if PASSED_ON.search(k)}}
 
     def run(self, user, *command, options=(), stdin=None, namespace=None, before=()):
         """`limpid run` to its end; text of both outputs."""
