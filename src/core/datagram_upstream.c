@@ -352,7 +352,7 @@ static int upstream_own(struct datagram_port *p, struct datagram_entry *e, const
 	_cleanup_free_ struct datagram_upstream *u = NULL;
 	int r;
 
-	if (via->type != VIA_PROXY_V2 || via->via || !via->address.family)
+	if (!via_takes_datagrams(via))
 		return -EOPNOTSUPP;
 	u = NEW0(struct datagram_upstream);
 	if (!u)

@@ -43,6 +43,12 @@ static inline bool via_is_header(const struct via *v)
 	return v->type == VIA_PROXY_V1 || v->type == VIA_PROXY_V2;
 }
 
+/* Only a header in front of each datagram says where it is to go. */
+static inline bool via_takes_datagrams(const struct via *v)
+{
+	return v->type == VIA_PROXY_V2 && !v->via && v->address.family;
+}
+
 /* A connection through @v (may be NULL) belongs to one client. */
 static inline bool via_names_client(const struct via *v)
 {

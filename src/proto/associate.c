@@ -24,6 +24,7 @@
 #include "core/datagram.h"
 #include "core/flow.h"
 #include "core/listener.h"
+#include "core/via.h"
 #include "core/worker.h"
 #include "proto/associate.h"
 #include "proto/associate_names.h"
@@ -173,21 +174,23 @@ static bool refused(struct associate_names *names, const char *name, uint16_t po
 		.target_name = text_dup(span_str(name)),
 	};
 	struct decision d = { 0 };
-
-	bool r;
+	enum why why = WHY_OPEN;
 
 	if (facts.target_name && facts_fill(a, name, &facts) == 0)
 		policy_decide(w->realm->snapshot->policy, &facts, &d);
-	r = d.final && d.verdict != VERDICT_ACCEPT;
-	if (r) {
+	if (d.final && d.verdict != VERDICT_ACCEPT)
+		why = d.verdict == VERDICT_DENY ? WHY_DENIED : WHY_REJECTED;
+	else if (d.final && d.plan.via && !via_takes_datagrams(d.plan.via))
+		why = WHY_PROXY_REFUSED;
+	if (why != WHY_OPEN) {
 		w->realm->parts.datagrams->decide(w, &facts, span_of(NULL, 0), &d);
 		report.rule = d.rule;
 		report.verdict = d.verdict;
-		report.why = d.verdict == VERDICT_DENY ? WHY_DENIED : WHY_REJECTED;
+		report.why = why;
 		w->realm->parts.datagrams->ended(w, &report);
 	}
 	facts_done(&facts);
-	return r;
+	return why != WHY_OPEN;
 }
 
 static void send_kept(struct associate_names *names, const struct udp_packet *packet)

@@ -66,7 +66,7 @@ def socks(lab, keeper):
 @pytest.mark.parametrize("host", [SERVER[4], "db.test"])
 def test_association(socks, host):
     """Of datagrams to it nothing is passed on; to others it is."""
-    socks.name_server({"db.test": [f"A {SERVER[4]}"]})
+    ns = socks.name_server({"db.test": [f"A {SERVER[4]}"]})
     rules = f"  - {{ name: other, match: {{ port: 7001 }}, action: accept }}\n{VIA}"
     socks.start(rules=rules, more=MORE)
     server = socks.lab.udp(socks.lab.server, 4, SERVER[4], 7000)
@@ -83,6 +83,7 @@ def test_association(socks, host):
     assert {r["dest_port"]: r["limpid"]["why"] for r in records} == \
         {7000: "proxy-refused", 7001: "finished"}
     assert len(records) == 2
+    assert not ns.asked, "who is asked is told of it, too"
 
 
 # --- honest connect -----------------------------------------------------------------------------
