@@ -113,8 +113,7 @@ void flow_defer(struct flow *f)
 		loop_defer(&f->worker->loop, &f->task);
 }
 
-/* Who names no host has perhaps asked for the target's address by name. */
-static void recall_name(struct flow *f)
+void flow_recall_name(struct flow *f)
 {
 	struct facts *facts = &f->facts;
 
@@ -129,7 +128,7 @@ void flow_announce(struct flow *f)
 	if (f->announced)
 		return;
 	f->announced = true;
-	recall_name(f); /* for the record: policy may have needed nothing, and a host may come */
+	flow_recall_name(f); /* for the record: policy may have needed nothing, and a host may come */
 	f->worker->realm->observer->decided(f->worker, f);
 }
 
@@ -224,7 +223,7 @@ void flow_decide(struct flow *f)
 	if (flow_is_greeting(f) || (f->decision.final && !f->settled_by_time))
 		return;
 	if (f->facts.settled)
-		recall_name(f);
+		flow_recall_name(f);
 	policy_decide(f->snapshot->policy, &f->facts, &d);
 	if (f->decision.final) {
 		narrow(f, &d);

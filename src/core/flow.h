@@ -271,6 +271,9 @@ void flow_knock_closed(struct flow *f);
 /* PHASE_AWAIT is over: the client end has a socket. */
 void flow_client_came(struct flow *f);
 
+/* Who names no host has perhaps asked for the target's address by name: facts.learnt_name. */
+void flow_recall_name(struct flow *f);
+
 /* Ask policy; take the step that follows from what it says. */
 void flow_decide(struct flow *f);
 

@@ -195,7 +195,8 @@ static void forget_last(struct hub *h)
 	if (!h->asked) {
 		free(facts->target_name);
 		free(facts->host);
-		facts->target_name = facts->host = NULL;
+		free(facts->learnt_name);
+		facts->target_name = facts->host = facts->learnt_name = NULL;
 		facts->target = (struct addr){ 0 };
 		facts->mismatch = false;
 		f->decision = (struct decision){ 0 };

@@ -194,6 +194,8 @@ static bool target_set(struct hub *h, const struct http1_request *q)
 	uint16_t port = q->port ? q->port : 80;
 
 	facts->target = (struct addr){ 0 };
+	free(facts->learnt_name);
+	facts->learnt_name = NULL;
 	if (q->host_is_ip) {
 		free(facts->target_name);
 		free(facts->host);
@@ -337,6 +339,7 @@ static size_t request_begin(struct hub *h, struct request *q, uint8_t *bytes, si
 		return 0;
 	}
 	h->asked = true;
+	flow_recall_name(f);
 	policy_decide(f->snapshot->policy, &f->facts, &d);
 	f->decision = d;
 	f->plan = d.plan;

@@ -5,11 +5,11 @@ import struct
 
 import pytest
 
-from lab import configs, sock
+from lab import configs, http, sock
 from lab.nameserver import NameServer
 from lab.names import NS
 from lab.socks import Association, Socks
-from lab.topology import CLIENT, SERVER, SERVER_2
+from lab.topology import CLIENT, PROXY, SERVER, SERVER_2
 from test_dns import A, ASKED, Dns, query, tell
 from test_dns import hear as hear_stream
 
@@ -159,6 +159,25 @@ def test_no_name_server_at_port_53(learning, said):
         assert sock.read_exactly(s, len(said)) == said
     server.close()
     assert sock.read_to_end(s) == b""
+
+
+def test_http_request_for_an_address(dns):
+    """In absolute form, each for itself: what is known of one target is not said of the next."""
+    dns.name_server({"bad.test": [f"A {SERVER[4]}"]})
+    dns.limpid = dns.keeper.get(
+        f'listeners:\n  - {{ name: dns, mode: dns, address: "0.0.0.0:51053" }}\n  - {{ name: proxy, '
+        f'mode: http, address: "{PROXY[4]}:{http.PORT}" }}\nrules:\n{LEARNT}\n'
+        f"resolver: {{ servers: [{NS}] }}\n{configs.RECORD}")
+    resolver = of_client(dns, (PROXY[4], 51053), "routed")
+    resolver.send(query("bad.test"))
+    resolver.recv(512)
+    client, seen = http.Client(dns.lab), []
+    for server, status in ((SERVER[4], 403), (SERVER_2[4], 502), (SERVER[4], 403)):
+        host = f"{server}:7000"
+        assert client.ask(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n").status == status
+        seen.append("bad.test" if status == 403 else None)
+    told = dns.limpid.records.wait(lambda r: r["event_type"] == "http", count=3)
+    assert [r["limpid"].get("learnt_name") for r in told] == seen
 
 
 @pytest.fixture
