@@ -136,7 +136,7 @@ void hub_fail(struct hub *h, enum why why, const char *text);
 /* Who asks?  LOGIN_LATER: the flow's proto is run again once that is known. */
 enum login_answer hub_log_in(struct hub *h, const struct http1_summary *fields);
 
-/* @n bytes of a head are held.  False: those of all connections are too many; the flow has ended. */
+/* @n bytes of a head are held.  False: those of all flows are too many; this one has ended. */
 bool hub_hold(struct hub *h, size_t n);
 
 /* The answer has been given. */
