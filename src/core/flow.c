@@ -128,7 +128,8 @@ void flow_announce(struct flow *f)
 	if (f->announced)
 		return;
 	f->announced = true;
-	flow_recall_name(f); /* for the record: policy may have needed nothing, and a host may come */
+	/* for the record: policy may have needed nothing, and a host may come */
+	flow_recall_name(f);
 	f->worker->realm->observer->decided(f->worker, f);
 }
 
