@@ -68,12 +68,26 @@ static int made_add(const struct flow *f, const struct addr *from, const struct 
 	return own_ends_add(f->worker->realm->own_ends, kept ? OWN_KEPT : OWN_MADE, from, to, ret);
 }
 
+/* Has the client dialled the target, which may stand in the configuration only?  Else our own
+ * connection there may well have the client's address and port, and is another. */
+static bool client_dialled_target(const struct flow *f)
+{
+	const struct addr *target = &f->facts.target;
+	struct addr to;
+
+	if (f->knock || (!sock_local(f->client.fd, &to) && addr_eq(&to, target)))
+		return true;
+	return !sock_original_target(f->client.fd, f->facts.client.family, &to) &&
+	       addr_eq(&to, target);
+}
+
 bool flow_came_back(struct flow *f)
 {
 	struct own_ends *own = f->worker->realm->own_ends;
 	const struct addr *client = &f->facts.client, *target = &f->facts.target;
 
 	if (!own || f->listener->inside || !target->family || !came_by_loopback(f) ||
+	    !client_dialled_target(f) ||
 	    own_ends_add(own, OWN_CAME, client, target, &f->came) <= 0)
 		return false;
 	tell_loop(f, client);

@@ -71,6 +71,31 @@ def test_fixed_in_a_circle_is_a_loop(lab, serve):
     loop_refused(lab, serve(LOOPS), Way(lab, "routed"), PROXY[4], 52081)
 
 
+def test_clients_port_that_is_ours_elsewhere_is_no_loop(lab, serve):
+    """The kernel may give a client of `fixed` and our connection to its server the same port."""
+    limpid = serve(LOOPS.replace("rules:", """  - { name: near, mode: fixed, address: "127.0.0.1:7183",
+      to: "127.0.0.1:7184" }
+rules:"""))
+    ports = lab.proxy.run("sysctl", "-n", "net.ipv4.ip_local_port_range").split()
+    with lab.proxy.enter():
+        listener = lab.track(socket.create_server(("127.0.0.1", 7184)))
+    listener.settimeout(20)
+    lab.proxy.sysctl(net__ipv4__ip_local_port_range="40000 40000")
+    try:
+        with lab.proxy.enter():
+            client = lab.track(socket.create_connection(("127.0.0.1", 7183), 20))
+        name = client.getsockname()
+        server, peer = listener.accept()
+    finally:
+        lab.proxy.sysctl(net__ipv4__ip_local_port_range=" ".join(ports))
+    assert name == peer == ("127.0.0.1", 40000)
+    server.sendall(b"hello")
+    server.close()
+    assert read_to_end(client) == b"hello"
+    client.close()
+    assert limpid.records.of(name)["limpid"]["why"] == "finished"
+
+
 # --- marks ------------------------------------------------------------------------------------
 def test_own_sockets_are_marked(lab, serve, way):
     """Each packet to a server carries firewall.mark, so that rules can let it pass."""
