@@ -128,7 +128,9 @@ struct datagram_config {
 	struct datagram_limits {
 		uint32_t sessions;	      /* in total: 16384 */
 		uint32_t sessions_per_client; /* of one ip: 4096 */
-		uint32_t entries_per_session; /* 1024; those unused make room */
+		uint32_t entries_per_session; /* 1024; those unused make room.  All sessions
+					       * together: this and four for each that there
+					       * may be, in total and of one ip */
 	} limits;
 	struct datagram_times {
 		uint32_t dns_ms;	  /* port 53, a query unanswered: 10 s */

@@ -9,10 +9,13 @@ static_assert(SOURCE_KEEP + 1 == DATAGRAM_SOURCES, "an upstream socket for each 
 static_assert(sizeof(struct datagram_session) + sizeof(struct datagram_entry) <= 768,
 	      "with the slots of the tables and malloc's own, less than 1 KiB per session");
 
+/* Destinations of sessions that have more than two, for each session that there may be. */
+#define ENTRIES_PER_SLOT 4
+
 struct datagram_client {
 	struct map_node node;
 	struct addr ip;
-	uint32_t n_sessions;
+	uint32_t n_sessions, n_entries;
 	struct list by_use[2]; /* by session->answered */
 };
 
@@ -265,13 +268,26 @@ struct datagram_entry *datagram_entry_find_ip(const struct datagram_session *s,
 	return NULL;
 }
 
+/* Has @s no room for one more, by its own limit or by that of its ip or of all?  Two are always
+ * there: one that lives, so that the other can make room. */
+static bool is_full(const struct datagram_table *t, const struct datagram_session *s)
+{
+	const struct datagram_limits *l = &t->limits;
+	uint64_t of_ip = (uint64_t)l->sessions_per_client * ENTRIES_PER_SLOT;
+	uint64_t of_all = (uint64_t)l->sessions * ENTRIES_PER_SLOT;
+
+	return s->n_entries >= l->entries_per_session ||
+	       (s->n_entries >= 2 && (s->client_ip->n_entries >= of_ip + l->entries_per_session ||
+				      t->entries.n >= of_all + l->entries_per_session));
+}
+
 struct datagram_entry *datagram_entry_victim(const struct datagram_table *t,
 					     const struct datagram_session *s, uint64_t now_ms,
 					     const struct datagram_times *idle)
 {
 	struct datagram_entry *best = NULL;
 
-	if (s->n_entries < t->limits.entries_per_session || s->n_entries < 2)
+	if (s->n_entries < 2 || !is_full(t, s))
 		return NULL; /* a session lives while it has one */
 	for (int i = 0; i < 2; i++) {
 		uint32_t least_ms = i ? idle->evict_answered_ms : idle->evict_ms;
@@ -291,7 +307,7 @@ int datagram_entry_new(struct datagram_table *t, struct datagram_session *s,
 	struct datagram_entry *e;
 	int r;
 
-	if (s->n_entries >= t->limits.entries_per_session)
+	if (is_full(t, s))
 		return -ENOSPC;
 	e = pool_get(&t->entry_pool);
 	r = e ? map_add(&t->entries, &e->node, entry_hash(t, s, target)) : -ENOMEM;
@@ -305,6 +321,7 @@ int datagram_entry_new(struct datagram_table *t, struct datagram_session *s,
 	e->report.target = *target;
 	list_add_tail(&s->entries[false], &e->link);
 	s->n_entries++;
+	s->client_ip->n_entries++;
 	*ret = e;
 	return 0;
 }
@@ -314,6 +331,7 @@ void datagram_entry_free(struct datagram_table *t, struct datagram_entry *e)
 	map_del(&t->entries, &e->node);
 	list_del(&e->link);
 	e->session->n_entries--;
+	e->session->client_ip->n_entries--;
 	facts_done(&(struct facts){ .proxy = e->report.proxy });
 	free(e->report.host);
 	free(e->report.learnt_name);

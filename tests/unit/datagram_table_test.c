@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What does not pass or passes no more: refusals, limits, idle times, and what is left behind. */
+#include "core/datagram_table.h"
 #include "datagram_fixture.h"
 
 static unsigned int count_descriptors(void)
@@ -286,6 +287,51 @@ static void eviction_of_entries(int f)
 	env_stop(&e);
 }
 
+/* Many destinations of many sessions: each keeps two, further ones are counted for the ip and in
+ * all, and make room in their own session. */
+static void entries_of_all(int f)
+{
+	struct datagram_limits limits = { .sessions = 8, .sessions_per_client = 4,
+					  .entries_per_session = 10 };
+	const struct datagram_times idle = { .evict_ms = 1000, .evict_answered_ms = 100 };
+	struct datagram_session *s[8];
+	struct datagram_entry *e;
+	struct datagram_table t;
+
+	datagram_table_init(&t, &limits);
+	for (int i = 0; i < 8; i++) {
+		struct addr client = addr_of(families[f].client, (uint16_t)(4000 + i));
+
+		client.ip[3] += i / 4;
+		assert_int_equal(datagram_session_new(&t, &client, NULL, &s[i]), 0);
+	}
+	for (int i = 0; i < 8; i++)
+		for (uint16_t port = 1; port <= 11; port++) {
+			struct addr to = addr_of(families[f].server, port);
+			uint32_t before = s[i]->n_entries;
+			int r = datagram_entry_new(&t, s[i], &to, &e);
+
+			if (!r)
+				datagram_entry_used(&t, e, 1, false);
+			else
+				assert_int_equal(r, -ENOSPC);
+			assert_int_equal(s[i]->n_entries, before + !r);
+			e = datagram_entry_victim(&t, s[i], 2000, &idle);
+			assert_true(!e || e->session == s[i]);
+			assert_true(!r || e); /* who was refused has one that could go */
+		}
+	for (int i = 0; i < 8; i++) /* 4 * 4 + 10 of an ip, 4 * 8 + 10 in all; two at least */
+		assert_int_equal(s[i]->n_entries,
+				 ((const uint32_t[]){ 10, 10, 6, 2, 10, 4, 2, 2 })[i]);
+	for (int i = 0; i < 8; i++) {
+		while (s[i]->n_entries)
+			datagram_entry_free(&t, list_entry(s[i]->entries[0].next,
+							   struct datagram_entry, link));
+		datagram_session_free(&t, s[i]);
+	}
+	datagram_table_done(&t);
+}
+
 static void idle_times(int f)
 {
 	struct env e = { 0 };
@@ -475,6 +521,7 @@ BOTH(limits)
 BOTH(eviction)
 BOTH(eviction_of_answered)
 BOTH(eviction_of_entries)
+BOTH(entries_of_all)
 BOTH(idle_times)
 BOTH(out_of_descriptors)
 BOTH(path_mtu)
@@ -490,6 +537,7 @@ int main(void)
 		UNIT_BOTH(eviction),
 		UNIT_BOTH(eviction_of_answered),
 		UNIT_BOTH(eviction_of_entries),
+		UNIT_BOTH(entries_of_all),
 		UNIT_BOTH(idle_times),	      UNIT_BOTH(out_of_descriptors),   UNIT_BOTH(path_mtu),
 		UNIT_BOTH(loop_refused),      UNIT_BOTH(ten_thousand_in_turn),
 	};
