@@ -243,6 +243,7 @@ def test_failure_of_each_command_on_a_fresh_host(fresh, fake):
             break
         assert host.clean(), f"command {number} fails: {host.changed()}"
     assert number > 8
+    assert not host.end()
 
 
 def value(host, name):

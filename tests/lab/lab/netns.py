@@ -35,6 +35,8 @@ class Namespace:
             _check(_libc.setns(home, CLONE_NEWNET))
         finally:
             os.close(home)
+        with contextlib.suppress(FileNotFoundError):  # of one that is gone and had this number
+            os.unlink(f"/run/limpid/firewall-{os.fstat(self.fd).st_ino}")
 
     @property
     def path(self):
