@@ -123,7 +123,8 @@ int firewall_state_write(const char *path, const struct firewall_state *s)
 				s->values[i].set, firewall_value_names[i], s->values[i].was);
 	fputs("end\n", f);
 	r = fflush(f) || ferror(f) ? -errno : 0;
-	fclose(f);
+	if (fclose(f) && !r)
+		r = -errno;
 	if (!r && rename(temporary, path) < 0)
 		r = -errno;
 	if (r < 0)

@@ -82,24 +82,28 @@ int sock_set_backlog(int listen_fd, unsigned int count)
 	return listen(listen_fd, (int)count) < 0 ? -errno : 0;
 }
 
+static int tcp_info_of(int fd, struct tcp_info *ret)
+{
+	socklen_t len = sizeof(*ret);
+
+	*ret = (struct tcp_info){ 0 };
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, ret, &len) < 0 ? -errno : 0;
+}
+
 int64_t sock_silent_ms(int fd)
 {
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
+	struct tcp_info info;
+	int r = tcp_info_of(fd, &info);
 
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-		return -errno;
-	return info.tcpi_last_data_recv;
+	return r < 0 ? r : (int64_t)info.tcpi_last_data_recv;
 }
 
 int64_t sock_sent_ms(int fd)
 {
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
+	struct tcp_info info;
+	int r = tcp_info_of(fd, &info);
 
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-		return -errno;
-	return info.tcpi_last_data_sent;
+	return r < 0 ? r : (int64_t)info.tcpi_last_data_sent;
 }
 
 int sock_accept(int listen_fd, struct addr *ret_client)

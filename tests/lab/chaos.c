@@ -22,7 +22,6 @@
  *
  * Other programs (env, the command of run) are left alone.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -37,6 +36,8 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "preload.h"
 
 #define FDS_MAX 65536
 #define OURS (1ULL << 63) /* a bit that no address of a program has */
@@ -58,18 +59,6 @@ static bool on;
 static uint64_t seed;
 static atomic_uint n_threads;
 static _Thread_local uint64_t state;
-
-/* The next definition of a function behind this library's own. */
-#define NEXT(name)                                                                                 \
-	({                                                                                         \
-		static _Atomic(void *) found_;                                                     \
-		void *f_ = atomic_load(&found_);                                                   \
-		if (!f_) {                                                                         \
-			f_ = dlsym(RTLD_NEXT, #name);                                              \
-			atomic_store(&found_, f_);                                                 \
-		}                                                                                  \
-		(__typeof__(&name))f_;                                                             \
-	})
 
 __attribute__((constructor)) static void chaos_init(void)
 {

@@ -19,7 +19,6 @@
  * ASAN_OPTIONS=verify_asan_link_order=0; then the two go together well.  Other programs (env, the
  * command of run) are left alone.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -35,6 +34,8 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
+
+#include "preload.h"
 
 /* One bit each; lab/fault.py has the same names in the same order. */
 enum kind {
@@ -107,18 +108,6 @@ struct control {
 static struct control *control;
 static bool quit;
 static _Thread_local bool spared; /* this thread, for a while */
-
-/* The next definition of a function behind this library's own. */
-#define NEXT(name)                                                                                 \
-	({                                                                                         \
-		static _Atomic(void *) found_;                                                     \
-		void *f_ = atomic_load(&found_);                                                   \
-		if (!f_) {                                                                         \
-			f_ = dlsym(RTLD_NEXT, #name);                                              \
-			atomic_store(&found_, f_);                                                 \
-		}                                                                                  \
-		(__typeof__(&name))f_;                                                             \
-	})
 
 static bool fails(enum kind kind)
 {
